@@ -1,0 +1,342 @@
+//! Everything that can change the state, and what came of it.
+//!
+//! Commands carry all they need: sealed bytes, fingerprints, ids. Encoded bytes are kept and decoded
+//! for ever (see [`codec`](crate::codec)): add variants at the end, and never change one.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Allowlist, ClusterId, KmsKeyId, LogTime, MountName, Permission, RoleName, Rule, SealedVersion,
+    SecretName, SecretSettings, TokenFingerprint, TokenName, WrappedDek, rewrap::Watermark,
+    secret::SettingsChange,
+};
+
+/// A new version, sealed for the number it will have.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct NewVersion {
+    /// The number bound into the ciphertext; must follow the current version.
+    pub number: u64,
+    /// The sealed value.
+    pub sealed: SealedVersion,
+}
+
+/// What a mount's secrets do unless they say otherwise.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct MountSettings {
+    /// Versions kept; 0: [`limits::DEFAULT_MAX_VERSIONS`](crate::limits::DEFAULT_MAX_VERSIONS).
+    pub max_versions: u32,
+    /// Whether every write must name the version it replaces.
+    pub cas_required: bool,
+    /// Seconds after which a new version counts as deleted; 0: never.
+    pub delete_version_after_secs: u64,
+}
+
+/// A change of the state.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub enum Command {
+    /// The first command of a cluster's life: its identity, the mount `secret`, the role `admin`.
+    Form {
+        /// Drawn at random by the first leader.
+        cluster_id: ClusterId,
+    },
+    /// Creates the token `bootstrap-admin`, unless an admin token has ever existed.
+    Bootstrap {
+        /// SHA-256 of the bootstrap token.
+        fingerprint: TokenFingerprint,
+    },
+    /// Carries out what is due at the entry's time.
+    Tick,
+    /// Makes a mount.
+    CreateMount {
+        /// Its name.
+        mount: MountName,
+        /// Its settings.
+        settings: MountSettings,
+    },
+    /// Changes a mount's settings.
+    TuneMount {
+        /// Its name.
+        mount: MountName,
+        /// Its new settings.
+        settings: MountSettings,
+    },
+    /// Takes away a mount with all its secrets.
+    DeleteMount {
+        /// Its name.
+        mount: MountName,
+    },
+    /// Makes a secret, with its first version or without any.
+    CreateSecret {
+        /// Its name.
+        name: SecretName,
+        /// Its settings.
+        settings: SecretSettings,
+        /// Sealed for version 1.
+        sealed: Option<SealedVersion>,
+    },
+    /// Changes a secret's settings, adds a version, or both.
+    PutSecret {
+        /// Its name.
+        name: SecretName,
+        /// The version the caller expects to be current; 0: none yet.
+        cas: Option<u64>,
+        /// Changes of settings.
+        change: SettingsChange,
+        /// A new version.
+        version: Option<NewVersion>,
+        /// Whether to make the secret if it is not there, as KV v2 does.
+        upsert: bool,
+    },
+    /// Takes away a secret with all its versions.
+    DeleteSecret {
+        /// Its name.
+        name: SecretName,
+    },
+    /// Marks versions as deleted; their material stays.
+    DeleteVersions {
+        /// The secret.
+        name: SecretName,
+        /// Version numbers; empty: the newest.
+        versions: Vec<u64>,
+    },
+    /// Takes back [`Command::DeleteVersions`].
+    UndeleteVersions {
+        /// The secret.
+        name: SecretName,
+        /// Version numbers.
+        versions: Vec<u64>,
+    },
+    /// Takes away the material of versions for good.
+    DestroyVersions {
+        /// The secret.
+        name: SecretName,
+        /// Version numbers.
+        versions: Vec<u64>,
+    },
+    /// Makes a role.
+    CreateRole {
+        /// Its name.
+        name: RoleName,
+        /// What people wrote about it.
+        description: String,
+        /// Whether it may do everything.
+        is_admin: bool,
+        /// The native spelling of what it may do.
+        permissions: Vec<Permission>,
+        /// The Vault spelling.
+        rules: Vec<Rule>,
+    },
+    /// Replaces a role's native permissions.
+    SetPermissions {
+        /// The role.
+        name: RoleName,
+        /// What it may do from now on.
+        permissions: Vec<Permission>,
+    },
+    /// Replaces a role's rules.
+    SetRules {
+        /// The role.
+        name: RoleName,
+        /// What it may do from now on.
+        rules: Vec<Rule>,
+    },
+    /// Takes away a role that no live token has.
+    DeleteRole {
+        /// The role.
+        name: RoleName,
+    },
+    /// Makes a token.
+    CreateToken {
+        /// Its name.
+        name: TokenName,
+        /// SHA-256 of the token.
+        fingerprint: TokenFingerprint,
+        /// The role it acts as.
+        role: RoleName,
+        /// Seconds it lives, from the entry's time; `None`: for ever.
+        ttl_secs: Option<u64>,
+        /// Addresses it may be used from; empty: any.
+        bound_cidrs: Allowlist,
+        /// How often it may be used; `None`: without limit.
+        num_uses: Option<u64>,
+    },
+    /// Ends a token.
+    RevokeToken {
+        /// Its name.
+        name: TokenName,
+    },
+    /// Takes one use off a token that has a limited number.
+    UseToken {
+        /// Its fingerprint.
+        fingerprint: TokenFingerprint,
+    },
+    /// Takes the KMS key's current material as the baseline; nothing is rewrapped for it.
+    AdoptWatermark {
+        /// The baseline.
+        watermark: Watermark,
+    },
+    /// Begins a re-wrap pass, or finds the one that runs.
+    BeginPass {
+        /// What versions are moved to.
+        target: Watermark,
+    },
+    /// Replaces a version's wrapped data key, if it is still the one that KMS was given, the pass runs,
+    /// and the new one is by its key.
+    RewrapVersion {
+        /// The secret.
+        name: SecretName,
+        /// The version's number.
+        version: u64,
+        /// The pass that does it.
+        pass: u64,
+        /// The wrapped data key that KMS was given.
+        replaces: WrappedDek,
+        /// The same data key, wrapped anew.
+        wrapped: WrappedDek,
+        /// The KMS key that wrapped it.
+        kms_key_id: KmsKeyId,
+        /// Its material, where KMS says so.
+        material_id: Option<String>,
+    },
+    /// Ends a pass.
+    EndPass {
+        /// The pass.
+        id: u64,
+        /// Versions that could not be moved. With none, its target becomes the watermark, and nothing
+        /// may be pending any more.
+        failed: u64,
+        /// What was wrong with one of them.
+        last_error: Option<String>,
+    },
+}
+
+impl Command {
+    /// The format that first held this command: a node that decodes an older one only must never be
+    /// sent it.
+    #[must_use]
+    pub fn since(&self) -> u8 {
+        match self {
+            Self::Form { .. }
+            | Self::Bootstrap { .. }
+            | Self::Tick
+            | Self::CreateMount { .. }
+            | Self::TuneMount { .. }
+            | Self::DeleteMount { .. }
+            | Self::CreateSecret { .. }
+            | Self::PutSecret { .. }
+            | Self::DeleteSecret { .. }
+            | Self::DeleteVersions { .. }
+            | Self::UndeleteVersions { .. }
+            | Self::DestroyVersions { .. }
+            | Self::CreateRole { .. }
+            | Self::SetPermissions { .. }
+            | Self::SetRules { .. }
+            | Self::DeleteRole { .. }
+            | Self::CreateToken { .. }
+            | Self::RevokeToken { .. }
+            | Self::UseToken { .. } => 1,
+            Self::AdoptWatermark { .. }
+            | Self::BeginPass { .. }
+            | Self::RewrapVersion { .. }
+            | Self::EndPass { .. } => 2,
+        }
+    }
+
+    /// Bytes this command weighs in an entry: no less than its encoding, and not much more.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        /// Names, a generator and numbers, at their longest.
+        const OVERHEAD: usize = 1_024;
+        const LONGEST_NUMBER: usize = 10;
+        const LONGEST_CIDR: usize = 20;
+        OVERHEAD
+            + match self {
+                Self::CreateSecret {
+                    settings, sealed, ..
+                } => {
+                    settings.description.len()
+                        + pairs_weight(&settings.custom_metadata)
+                        + sealed.as_ref().map_or(0, SealedVersion::weight)
+                }
+                Self::PutSecret {
+                    change, version, ..
+                } => {
+                    change.description.as_ref().map_or(0, String::len)
+                        + change.custom_metadata.as_ref().map_or(0, pairs_weight)
+                        + version
+                            .as_ref()
+                            .map_or(0, |version| version.sealed.weight())
+                }
+                Self::DeleteVersions { versions, .. }
+                | Self::UndeleteVersions { versions, .. }
+                | Self::DestroyVersions { versions, .. } => LONGEST_NUMBER * versions.len(),
+                Self::CreateRole {
+                    description,
+                    permissions,
+                    rules,
+                    ..
+                } => description.len() + permissions_weight(permissions) + rules_weight(rules),
+                Self::SetPermissions { permissions, .. } => permissions_weight(permissions),
+                Self::SetRules { rules, .. } => rules_weight(rules),
+                Self::CreateToken { bound_cidrs, .. } => LONGEST_CIDR * bound_cidrs.nets().len(),
+                Self::Form { .. }
+                | Self::Bootstrap { .. }
+                | Self::Tick
+                | Self::CreateMount { .. }
+                | Self::TuneMount { .. }
+                | Self::DeleteMount { .. }
+                | Self::DeleteSecret { .. }
+                | Self::DeleteRole { .. }
+                | Self::RevokeToken { .. }
+                | Self::UseToken { .. } => 0,
+                Self::AdoptWatermark { watermark } | Self::BeginPass { target: watermark } => {
+                    watermark.key_id.0.len() + watermark.material_id.as_ref().map_or(0, String::len)
+                }
+                Self::RewrapVersion {
+                    replaces,
+                    wrapped,
+                    kms_key_id,
+                    material_id,
+                    ..
+                } => {
+                    replaces.0.len()
+                        + wrapped.0.len()
+                        + kms_key_id.0.len()
+                        + material_id.as_ref().map_or(0, String::len)
+                }
+                Self::EndPass { last_error, .. } => last_error.as_ref().map_or(0, String::len),
+            }
+    }
+}
+
+fn pairs_weight(pairs: &BTreeMap<String, String>) -> usize {
+    pairs
+        .iter()
+        .map(|(key, value)| 4 + key.len() + value.len())
+        .sum()
+}
+
+fn permissions_weight(permissions: &[Permission]) -> usize {
+    permissions
+        .iter()
+        .map(|permission| 8 + permission.path.as_str().len())
+        .sum()
+}
+
+fn rules_weight(rules: &[Rule]) -> usize {
+    rules
+        .iter()
+        .map(|rule| 8 + rule.path.as_str().len() + rule.capabilities.len())
+        .sum()
+}
+
+/// One Raft entry: commands that the leader put together, and its time.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Proposal {
+    /// The leader's stamp.
+    pub time: LogTime,
+    /// Applied in this order.
+    pub commands: Vec<Command>,
+}

@@ -1,0 +1,38 @@
+//! What is true in Strongroom: domain types, commands, the pure state machine, access rules and
+//! allowlists.
+//!
+//! Nothing here performs I/O, reads a clock, draws randomness, blocks or sees plaintext. The same
+//! commands in the same order give the same [`State`] on every node and at every replay.
+#![deny(missing_docs)]
+
+pub mod access;
+pub mod allowlist;
+pub mod codec;
+pub mod command;
+pub mod limits;
+pub mod name;
+pub mod outcome;
+pub mod position;
+pub mod query;
+pub mod replica;
+pub mod rewrap;
+pub mod sealed;
+pub mod secret;
+pub mod state;
+pub mod time;
+pub mod token;
+
+pub use access::{Access, Action, Capability, PathPattern, Permission, Role, Rule};
+pub use allowlist::Allowlist;
+pub use command::{Command, Proposal};
+pub use name::{MountName, NameError, NodeName, RoleName, SecretName, TokenName};
+pub use outcome::{Applied, Effect, Rejection};
+pub use position::{ClusterId, LogPosition};
+pub use replica::{
+    ClusterView, NodeView, ReadError, ReadGate, Readiness, Replica, SubmitError, Submitted,
+};
+pub use sealed::{KmsKeyId, SealedVersion, WrappedDek};
+pub use secret::{Generator, Kind, Material, Secret, SecretSettings, SecretSummary, SecretVersion};
+pub use state::State;
+pub use time::LogTime;
+pub use token::{TokenFingerprint, TokenGrant};

@@ -1,0 +1,158 @@
+//! Questions to a state. None of them changes it.
+
+use std::{ops::Bound, sync::Arc};
+
+use imbl::ordmap::DiffItem;
+
+use crate::{
+    ClusterId, LogPosition, LogTime, MountName, Role, RoleName, Secret, SecretName, State,
+    TokenFingerprint, TokenGrant, TokenName, command::MountSettings,
+};
+
+impl State {
+    /// The position of the last entry applied; `None` before the first.
+    #[must_use]
+    pub fn position(&self) -> Option<LogPosition> {
+        self.position
+    }
+
+    /// The latest time a leader stamped.
+    #[must_use]
+    pub fn time(&self) -> LogTime {
+        self.time
+    }
+
+    /// The cluster's identity, once formed.
+    #[must_use]
+    pub fn cluster_id(&self) -> Option<ClusterId> {
+        self.cluster_id
+    }
+
+    /// Whether an admin token has ever existed, so that the bootstrap token opens nothing any more.
+    #[must_use]
+    pub fn bootstrap_closed(&self) -> bool {
+        self.admin_token_existed
+    }
+
+    /// A mount's settings.
+    #[must_use]
+    pub fn mount(&self, mount: &MountName) -> Option<&MountSettings> {
+        self.mounts.get(mount)
+    }
+
+    /// A secret.
+    #[must_use]
+    pub fn secret(&self, name: &SecretName) -> Option<&Arc<Secret>> {
+        self.secrets.get(name)
+    }
+
+    /// How many secrets there are.
+    #[must_use]
+    pub fn secret_count(&self) -> usize {
+        self.secrets.len()
+    }
+
+    /// The secrets that differ between `older` and this state, gone ones included. Costs as much as
+    /// there are differences, since the two share what they have in common.
+    pub fn changed_secrets<'a>(&'a self, older: &'a Self) -> impl Iterator<Item = &'a SecretName> {
+        older.secrets.diff(&self.secrets).map(|item| match item {
+            DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name,
+            DiffItem::Update { new: (name, _), .. } => name,
+        })
+    }
+
+    /// All secrets in order of name.
+    pub fn secrets(&self) -> impl Iterator<Item = (&SecretName, &Arc<Secret>)> {
+        self.secrets.iter()
+    }
+
+    /// The secrets in `mount` whose path starts with `prefix` and follows `after`, in order of name.
+    pub fn secrets_in<'a>(
+        &'a self,
+        mount: &'a str,
+        prefix: &'a str,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = (&'a SecretName, &'a Arc<Secret>)> {
+        let first = SecretName::unchecked(&format!("{mount}/{prefix}"));
+        let after = after.map(|after| SecretName::unchecked(&format!("{mount}/{after}")));
+        let start = match after {
+            Some(after) if after >= first => Bound::Excluded(after),
+            _ => Bound::Included(first),
+        };
+        self.secrets
+            .range((start, Bound::Unbounded))
+            .take_while(move |(name, _)| name.mount() == mount && name.path().starts_with(prefix))
+    }
+
+    pub(crate) fn names_below<'a>(
+        &'a self,
+        mount: &'a str,
+    ) -> impl Iterator<Item = &'a SecretName> {
+        self.secrets_in(mount, "", None).map(|(name, _)| name)
+    }
+
+    /// The automatic secrets whose rotation is due at `now`, the longest overdue first.
+    pub fn due_rotations(&self, now: LogTime) -> impl Iterator<Item = &SecretName> {
+        self.rotations
+            .iter()
+            .take_while(move |(at, _)| *at <= now)
+            .map(|(_, name)| name)
+    }
+
+    /// When the next rotation of an automatic secret is due.
+    #[must_use]
+    pub fn next_rotation(&self) -> Option<LogTime> {
+        self.rotations.get_min().map(|(at, _)| *at)
+    }
+
+    /// A role.
+    #[must_use]
+    pub fn role(&self, name: &RoleName) -> Option<&Arc<Role>> {
+        self.roles.get(name)
+    }
+
+    /// The roles that follow `after`, in order of name.
+    pub fn roles_after(
+        &self,
+        after: Option<&RoleName>,
+    ) -> impl Iterator<Item = (&RoleName, &Arc<Role>)> {
+        self.roles.range::<_, RoleName>((
+            after.map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Unbounded,
+        ))
+    }
+
+    /// A token's grant, dead or alive.
+    #[must_use]
+    pub fn token(&self, name: &TokenName) -> Option<&Arc<TokenGrant>> {
+        self.tokens.get(name)
+    }
+
+    /// The tokens that follow `after`, in order of name.
+    pub fn tokens_after(
+        &self,
+        after: Option<&TokenName>,
+    ) -> impl Iterator<Item = (&TokenName, &Arc<TokenGrant>)> {
+        self.tokens.range::<_, TokenName>((
+            after.map_or(Bound::Unbounded, Bound::Excluded),
+            Bound::Unbounded,
+        ))
+    }
+
+    /// The live grant of the token with this fingerprint, at `now` by the asking node's clock. A
+    /// token counts as expired when either that clock or the log says so.
+    ///
+    /// The map is searched by hash, whose timing tells nothing about a token of 256 random bits; the
+    /// hit is then compared in constant time.
+    #[must_use]
+    pub fn grant(
+        &self,
+        fingerprint: &TokenFingerprint,
+        now: LogTime,
+    ) -> Option<(&TokenName, &Arc<TokenGrant>)> {
+        let name = self.fingerprints.get(fingerprint)?;
+        let grant = self.tokens.get(name)?;
+        let live = grant.is_live(now.max(self.time)) && grant.fingerprint.matches(fingerprint);
+        live.then_some((name, grant))
+    }
+}

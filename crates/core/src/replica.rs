@@ -1,0 +1,171 @@
+//! The port between use cases and agreement. Whoever implements it stores and replicates; whoever
+//! calls it decides.
+
+use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{Applied, ClusterId, Command, LogPosition, State};
+
+/// A future that the port returns; boxed, so that the port is usable as `dyn Replica`.
+pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// Answers what other members ask. The bytes mean something to the use cases only.
+pub type Answerer = Arc<dyn Fn(&[u8]) -> Vec<u8> + Send + Sync>;
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ReadGate {
+    /// What this node has applied. Never waits for another node.
+    #[default]
+    Local,
+    /// At least everything acknowledged anywhere before the read began.
+    Linearizable,
+    /// At least everything up to this log index (read-your-writes).
+    AtLeast(u64),
+}
+
+/// A command's result and where in the log it happened.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Submitted {
+    /// The position of the entry that carried the command.
+    pub position: LogPosition,
+    /// What the command did.
+    pub applied: Applied,
+}
+
+/// Why a command has no result.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
+pub enum SubmitError {
+    /// No leader was found within the deadline. The command was not handed over: nothing happened.
+    #[error("no leader within the deadline")]
+    NoLeader,
+    /// The command was handed over and its fate is not known. It may still take effect.
+    #[error("the outcome is unknown")]
+    Unknown,
+    /// This node can no longer persist and has stopped taking part.
+    #[error("this node's store has failed")]
+    StoreFailed,
+    /// Not every member is known to decode this command: an upgrade is under way, or a member cannot
+    /// be asked. The command was not handed over: nothing happened.
+    #[error("not every node can decode this command yet")]
+    NotEverywhere,
+}
+
+/// Why a read cannot be answered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ReadError {
+    /// This node has not caught up with what it had committed before it stopped.
+    #[error("this node is still starting")]
+    Starting,
+    /// No leader, or no quorum behind it, within the deadline.
+    #[error("no leader within the deadline")]
+    NoLeader,
+    /// This node can no longer persist and has stopped taking part.
+    #[error("this node's store has failed")]
+    StoreFailed,
+}
+
+/// Whether a node can do its whole job.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Readiness {
+    /// It knows a leader and has caught up.
+    Ready,
+    /// It has not caught up since its start.
+    Starting,
+    /// It knows no leader, or the leader has lost its quorum.
+    NoLeader,
+    /// It can no longer persist.
+    StoreFailed,
+}
+
+/// One node as the cluster sees it.
+#[derive(Clone, Debug)]
+pub struct NodeView {
+    /// The operator's name, `NODE_ID`.
+    pub name: String,
+    /// The Raft id, drawn at the node's first start.
+    pub raft_id: u64,
+    /// Its Raft address.
+    pub address: String,
+    /// `leader`, `voter` or `learner`.
+    pub role: &'static str,
+    /// The last log index it is known to have applied or stored.
+    pub applied: Option<u64>,
+    /// The version of Strongroom it runs, where known.
+    pub version: Option<String>,
+    /// Whether it answers now.
+    pub reachable: bool,
+}
+
+/// The cluster as this node sees it.
+#[derive(Clone, Debug)]
+pub struct ClusterView {
+    /// The cluster's identity, once formed.
+    pub cluster_id: Option<ClusterId>,
+    /// This node's name.
+    pub node_name: String,
+    /// The leader's name, if there is one.
+    pub leader: Option<String>,
+    /// The current term.
+    pub term: u64,
+    /// How many voters may fail with the quorum still standing, counting those that fail already.
+    pub failure_tolerance: u64,
+    /// All members.
+    pub nodes: Vec<NodeView>,
+}
+
+/// Agreement and durability, as the use cases see them.
+pub trait Replica: Send + Sync + 'static {
+    /// Replicates a command and applies it. Holds it across elections for up to `within`.
+    ///
+    /// # Errors
+    /// See [`SubmitError`]: only [`SubmitError::NoLeader`] promises that nothing happened.
+    fn submit(
+        &self,
+        command: Command,
+        within: Duration,
+    ) -> PortFuture<'_, Result<Submitted, SubmitError>>;
+
+    /// The state through `gate`, waiting up to `within` for it to open.
+    ///
+    /// # Errors
+    /// See [`ReadError`].
+    fn read(
+        &self,
+        gate: ReadGate,
+        within: Duration,
+    ) -> PortFuture<'_, Result<Arc<State>, ReadError>>;
+
+    /// What this node has applied, without waiting.
+    ///
+    /// # Errors
+    /// [`ReadError::Starting`] before the node has caught up, [`ReadError::StoreFailed`] once it
+    /// can no longer persist.
+    fn local(&self) -> Result<Arc<State>, ReadError>;
+
+    /// What this node has applied, once that is beyond `after`, or when the time is over. Unlike
+    /// [`Replica::local`] it says nothing about whether the node may serve it.
+    fn next_state(
+        &self,
+        after: Option<LogPosition>,
+        within: Duration,
+    ) -> PortFuture<'_, Arc<State>>;
+
+    /// Whether this node leads.
+    fn is_leader(&self) -> bool;
+
+    /// Whether this node can do its whole job.
+    fn readiness(&self) -> Readiness;
+
+    /// Asks every other member, and gives the answers that came within the time.
+    fn ask_members(&self, question: Vec<u8>, within: Duration) -> PortFuture<'_, Vec<Bytes>>;
+
+    /// Says who answers what other members ask; until then they get an empty answer. Only the first
+    /// call counts.
+    fn answer_members_with(&self, answerer: Answerer);
+
+    /// The cluster, with every member asked for its state (briefly).
+    fn cluster(&self) -> PortFuture<'_, ClusterView>;
+}

@@ -1,0 +1,219 @@
+//! The replicated state and the one function that changes it.
+
+mod rewrap;
+mod secrets;
+mod tick;
+mod tokens;
+
+use std::sync::Arc;
+
+use imbl::{OrdMap, OrdSet};
+
+use crate::{
+    Applied, ClusterId, Command, Effect, LogPosition, LogTime, MountName, Rejection, Role,
+    RoleName, Secret, SecretName, TokenFingerprint, TokenGrant, TokenName, command::MountSettings,
+    name::DEFAULT_MOUNT, rewrap::RewrapState,
+};
+
+pub use tick::Deadline;
+
+/// Everything that is replicated, at one position of the log.
+///
+/// Maps are persistent: a clone costs a few reference counts, so a reader keeps a consistent state
+/// for as long as it likes and never waits for a writer.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct State {
+    pub(crate) position: Option<LogPosition>,
+    pub(crate) time: LogTime,
+    pub(crate) cluster_id: Option<ClusterId>,
+    pub(crate) mounts: OrdMap<MountName, MountSettings>,
+    pub(crate) secrets: OrdMap<SecretName, Arc<Secret>>,
+    pub(crate) roles: OrdMap<RoleName, Arc<Role>>,
+    pub(crate) tokens: OrdMap<TokenName, Arc<TokenGrant>>,
+    /// Whether a token with an admin role has ever existed: closes the bootstrap for good.
+    pub(crate) admin_token_existed: bool,
+    pub(crate) rewrap: RewrapState,
+    /// Derived: finds a grant, dead or alive, by its token's fingerprint. No two grants share one.
+    pub(crate) fingerprints: OrdMap<TokenFingerprint, TokenName>,
+    /// Derived: when each automatic secret is to be rotated.
+    pub(crate) rotations: OrdSet<(LogTime, SecretName)>,
+    /// Derived: what falls due, and when.
+    pub(crate) deadlines: OrdSet<(LogTime, Deadline)>,
+}
+
+impl State {
+    /// Applies one command. The same state, position, time and command give the same result on every
+    /// node and at every replay. It never fails: a command that cannot take effect is a
+    /// [`Rejection`], and the state but for its position and time is as it was (invariant 4).
+    pub fn apply(&mut self, at: LogPosition, time: LogTime, command: Command) -> Applied {
+        self.advance(at);
+        // A new leader's clock may lag: LogTime never goes back (invariant 5).
+        self.time = self.time.max(time);
+        match self.change(command) {
+            Ok(effect) => Applied::Effect(effect),
+            Err(rejection) => Applied::Rejected(rejection),
+        }
+    }
+
+    /// Notes an entry that carries no command.
+    pub fn advance(&mut self, at: LogPosition) {
+        self.position = Some(at);
+    }
+
+    fn change(&mut self, command: Command) -> Result<Effect, Rejection> {
+        // What came before the forming would be overwritten by it, the role `admin` for one.
+        if self.cluster_id.is_none() && !matches!(command, Command::Form { .. }) {
+            return Err(Rejection::Formation);
+        }
+        match command {
+            Command::Form { cluster_id } => self.form(cluster_id),
+            Command::Bootstrap { fingerprint } => self.bootstrap(fingerprint),
+            Command::Tick => Ok(self.tick()),
+            Command::CreateMount { mount, settings } => self.create_mount(mount, settings),
+            Command::TuneMount { mount, settings } => self.tune_mount(&mount, settings),
+            Command::DeleteMount { mount } => self.delete_mount(&mount),
+            Command::CreateSecret {
+                name,
+                settings,
+                sealed,
+            } => self.create_secret(name, settings, sealed),
+            Command::PutSecret {
+                name,
+                cas,
+                change,
+                version,
+                upsert,
+            } => self.put_secret(name, cas, &change, version, upsert),
+            Command::DeleteSecret { name } => self.delete_secret(&name),
+            Command::DeleteVersions { name, versions } => self.delete_versions(&name, &versions),
+            Command::UndeleteVersions { name, versions } => {
+                self.undelete_versions(&name, &versions)
+            }
+            Command::DestroyVersions { name, versions } => self.destroy_versions(&name, &versions),
+            Command::CreateRole {
+                name,
+                description,
+                is_admin,
+                permissions,
+                rules,
+            } => self.create_role(
+                name,
+                Role {
+                    description,
+                    is_admin,
+                    permissions,
+                    rules,
+                },
+            ),
+            Command::SetPermissions { name, permissions } => {
+                self.change_role(&name, |role| role.permissions = permissions)
+            }
+            Command::SetRules { name, rules } => self.change_role(&name, |role| role.rules = rules),
+            Command::DeleteRole { name } => self.delete_role(&name),
+            Command::CreateToken {
+                name,
+                fingerprint,
+                role,
+                ttl_secs,
+                bound_cidrs,
+                num_uses,
+            } => self.create_token(name, fingerprint, role, ttl_secs, bound_cidrs, num_uses),
+            Command::RevokeToken { name } => self.revoke_token(&name),
+            Command::UseToken { fingerprint } => self.use_token(&fingerprint),
+            Command::AdoptWatermark { watermark } => self.adopt_watermark(watermark),
+            Command::BeginPass { target } => self.begin_pass(target),
+            Command::RewrapVersion {
+                name,
+                version,
+                pass,
+                replaces,
+                wrapped,
+                kms_key_id,
+                material_id,
+            } => {
+                let new = rewrap::Rewrapped {
+                    pass,
+                    replaces,
+                    wrapped,
+                    kms_key_id,
+                    material_id,
+                };
+                self.rewrap_version(&name, version, new)
+            }
+            Command::EndPass {
+                id,
+                failed,
+                last_error,
+            } => self.end_pass(id, failed, last_error),
+        }
+    }
+
+    fn form(&mut self, cluster_id: ClusterId) -> Result<Effect, Rejection> {
+        if self.cluster_id.is_some() {
+            return Err(Rejection::Formation);
+        }
+        let (Ok(mount), Ok(admin)) = (
+            MountName::parse(DEFAULT_MOUNT),
+            RoleName::parse(RoleName::ADMIN),
+        ) else {
+            return Err(Rejection::Formation);
+        };
+        self.cluster_id = Some(cluster_id);
+        self.mounts.insert(mount, MountSettings::default());
+        self.roles.insert(admin, Arc::new(Role::admin()));
+        Ok(Effect::Done)
+    }
+
+    fn create_mount(
+        &mut self,
+        mount: MountName,
+        settings: MountSettings,
+    ) -> Result<Effect, Rejection> {
+        if self.mounts.contains_key(&mount) {
+            return Err(Rejection::AlreadyExists);
+        }
+        if mount.resembles_default() {
+            return Err(Rejection::Protected);
+        }
+        check_mount(&settings)?;
+        self.mounts.insert(mount, settings);
+        Ok(Effect::Done)
+    }
+
+    fn tune_mount(
+        &mut self,
+        mount: &MountName,
+        settings: MountSettings,
+    ) -> Result<Effect, Rejection> {
+        check_mount(&settings)?;
+        let tuned = self.mounts.get_mut(mount).ok_or(Rejection::NotFound)?;
+        *tuned = settings;
+        Ok(Effect::Done)
+    }
+
+    fn delete_mount(&mut self, mount: &MountName) -> Result<Effect, Rejection> {
+        if mount.as_str() == DEFAULT_MOUNT {
+            return Err(Rejection::Protected);
+        }
+        self.mounts.remove(mount).ok_or(Rejection::NotFound)?;
+        let names: Vec<SecretName> = self.names_below(mount.as_str()).cloned().collect();
+        for name in names {
+            self.delete_secret(&name)?;
+        }
+        Ok(Effect::Done)
+    }
+}
+
+fn check_mount(settings: &MountSettings) -> Result<(), Rejection> {
+    let fits = settings.max_versions <= crate::limits::MAX_VERSIONS
+        && settings.delete_version_after_secs <= crate::limits::MAX_PERIOD_SECS;
+    if fits {
+        Ok(())
+    } else {
+        Err(Rejection::Invalid)
+    }
+}
+
+#[cfg(test)]
+#[path = "state_tests/mod.rs"]
+mod tests;

@@ -1,0 +1,473 @@
+//! One value at least per variant of everything that is stored or sent; see `variants.rs`.
+//!
+//! Files that exist are never rewritten: what a release has written is decoded for ever.
+
+use bytes::Bytes;
+use strongroom_core::{
+    Allowlist, Applied, ClusterId, Command, Effect, Generator, Kind, KmsKeyId, LogPosition,
+    LogTime, MountName, PathPattern, Permission, Rejection, RoleName, Rule, SealedVersion,
+    SecretName, SecretSettings, SecretSummary, State, TokenFingerprint, TokenName, WrappedDek,
+    command::{MountSettings, NewVersion},
+    rewrap::Watermark,
+    secret::SettingsChange,
+};
+
+use crate::variants::{all_actions, all_capabilities};
+
+fn name(text: &str) -> SecretName {
+    SecretName::parse(text).unwrap()
+}
+
+fn mount() -> MountName {
+    MountName::parse("kv").unwrap()
+}
+
+fn role() -> RoleName {
+    RoleName::parse("deploy").unwrap()
+}
+
+fn token() -> TokenName {
+    TokenName::parse("ci@example").unwrap()
+}
+
+fn key() -> KmsKeyId {
+    KmsKeyId("arn:aws:kms:eu-central-1:111122223333:key/k".into())
+}
+
+fn material(tag: u8) -> String {
+    format!("{tag:02x}").repeat(4)
+}
+
+/// Of the material 1 when `tag` is odd, and of one that KMS did not name otherwise.
+fn sealed(tag: u8) -> SealedVersion {
+    SealedVersion {
+        ciphertext: Bytes::from(vec![tag; 20]),
+        nonce: std::array::from_fn(|at| at as u8),
+        wrapped_dek: WrappedDek(Bytes::from_static(&[0xde, 0xc0])),
+        kms_key_id: key(),
+        material_id: (tag % 2 == 1).then(|| material(1)),
+    }
+}
+
+fn watermark(tag: u8) -> Watermark {
+    Watermark {
+        key_id: key(),
+        rotation_at: Some(LogTime(1_767_323_045_678).plus_secs(tag.into())),
+        material_id: Some(material(tag)),
+    }
+}
+
+/// One of which nothing is known but the key.
+fn bare_watermark() -> Watermark {
+    Watermark {
+        rotation_at: None,
+        material_id: None,
+        ..watermark(0)
+    }
+}
+
+/// A rewrap by `pass` of what `sealed` was.
+fn rewrap(text: &str, version: u64, pass: u64, material_id: Option<String>) -> Command {
+    Command::RewrapVersion {
+        name: name(text),
+        version,
+        pass,
+        replaces: sealed(1).wrapped_dek,
+        wrapped: WrappedDek(Bytes::from_static(&[0xab, 0xcd, 0xef])),
+        kms_key_id: key(),
+        material_id,
+    }
+}
+
+fn generator() -> Generator {
+    Generator {
+        field: "password".into(),
+        length: 40,
+        charset: "abcdef0123456789".into(),
+    }
+}
+
+fn automatic() -> SecretSettings {
+    SecretSettings {
+        kind: Kind::Automatic {
+            rotation_interval_secs: 86_400,
+            generator: generator(),
+            keep_superseded: false,
+        },
+        description: "the database".into(),
+        grace_period_secs: 300,
+        max_versions: 7,
+        cas_required: false,
+        delete_version_after_secs: 0,
+        custom_metadata: [("owner".to_owned(), "team-db".to_owned())].into(),
+    }
+}
+
+fn full_change() -> SettingsChange {
+    SettingsChange {
+        description: Some("é".into()),
+        grace_period_secs: Some(1),
+        max_versions: Some(300),
+        cas_required: Some(true),
+        delete_version_after_secs: Some(70_000),
+        custom_metadata: Some([("k".to_owned(), String::new())].into()),
+        rotation_interval_secs: Some(2),
+        generator: Some(generator()),
+        keep_superseded: Some(true),
+    }
+}
+
+fn mount_settings() -> MountSettings {
+    MountSettings {
+        max_versions: 5,
+        cas_required: false,
+        delete_version_after_secs: 3_600,
+    }
+}
+
+fn permissions() -> Vec<Permission> {
+    let path = |text| PathPattern::parse(text).unwrap();
+    let one = |action| Permission {
+        action,
+        path: path("app/*"),
+    };
+    all_actions().into_iter().map(one).collect()
+}
+
+fn rules() -> Vec<Rule> {
+    let path = |text| PathPattern::parse(text).unwrap();
+    vec![
+        Rule {
+            path: path("kv/data/app/*"),
+            capabilities: all_capabilities(),
+            deny: false,
+        },
+        Rule {
+            path: path("kv/data/app/root"),
+            capabilities: vec![],
+            deny: true,
+        },
+    ]
+}
+
+/// Values of each command, in the order of `variants::COMMANDS`.
+pub(crate) fn commands() -> Vec<Command> {
+    let fingerprint = TokenFingerprint(std::array::from_fn(|at| 255 - at as u8));
+    let (secret, versions) = (|| name("secret/db/password"), || vec![1, 200, 70_000]);
+    vec![
+        Command::Form {
+            cluster_id: ClusterId(std::array::from_fn(|at| at as u8)),
+        },
+        Command::Bootstrap { fingerprint },
+        Command::Tick,
+        Command::CreateMount {
+            mount: mount(),
+            settings: mount_settings(),
+        },
+        Command::TuneMount {
+            mount: mount(),
+            settings: MountSettings {
+                cas_required: true,
+                ..mount_settings()
+            },
+        },
+        Command::DeleteMount { mount: mount() },
+        Command::CreateSecret {
+            name: secret(),
+            settings: automatic(),
+            sealed: Some(sealed(1)),
+        },
+        Command::CreateSecret {
+            name: name("kv/A.b_c-d~e@f+g=h:i,j"),
+            settings: SecretSettings::manual(),
+            sealed: None,
+        },
+        Command::PutSecret {
+            name: secret(),
+            cas: Some(0),
+            change: full_change(),
+            version: Some(NewVersion {
+                number: 2,
+                sealed: sealed(2),
+            }),
+            upsert: true,
+        },
+        Command::PutSecret {
+            name: secret(),
+            cas: None,
+            change: SettingsChange::default(),
+            version: None,
+            upsert: false,
+        },
+        Command::DeleteSecret { name: secret() },
+        Command::DeleteVersions {
+            name: secret(),
+            versions: vec![],
+        },
+        Command::UndeleteVersions {
+            name: secret(),
+            versions: versions(),
+        },
+        Command::DestroyVersions {
+            name: secret(),
+            versions: versions(),
+        },
+        Command::CreateRole {
+            name: role(),
+            description: "deploys".into(),
+            is_admin: false,
+            permissions: permissions(),
+            rules: rules(),
+        },
+        Command::SetPermissions {
+            name: role(),
+            permissions: permissions(),
+        },
+        Command::SetRules {
+            name: role(),
+            rules: rules(),
+        },
+        Command::DeleteRole { name: role() },
+        Command::CreateToken {
+            name: token(),
+            fingerprint,
+            role: role(),
+            ttl_secs: Some(3_600),
+            bound_cidrs: Allowlist::parse("10.0.0.0/8,2001:db8::/32,192.0.2.1").unwrap(),
+            num_uses: Some(3),
+        },
+        Command::CreateToken {
+            name: token(),
+            fingerprint,
+            role: role(),
+            ttl_secs: None,
+            bound_cidrs: Allowlist::default(),
+            num_uses: None,
+        },
+        Command::RevokeToken { name: token() },
+        Command::UseToken { fingerprint },
+        Command::AdoptWatermark {
+            watermark: watermark(1),
+        },
+        Command::AdoptWatermark {
+            watermark: bare_watermark(),
+        },
+        Command::BeginPass {
+            target: watermark(2),
+        },
+        Command::BeginPass {
+            target: bare_watermark(),
+        },
+        rewrap("secret/db/password", 300, 70_000, Some(material(2))),
+        rewrap("kv/app", 1, 1, None),
+        Command::EndPass {
+            id: 70_000,
+            failed: 300,
+            last_error: Some("the key is disabled".into()),
+        },
+        Command::EndPass {
+            id: 1,
+            failed: 0,
+            last_error: None,
+        },
+    ]
+}
+
+/// Values of each result, in the order of `variants::APPLIED`.
+pub(crate) fn applied() -> Vec<Applied> {
+    let time = LogTime(1_767_323_045_678);
+    let automatic = SecretSummary {
+        name: name("secret/db/password"),
+        automatic: true,
+        version: 300,
+        description: "the database".into(),
+        created_at: LogTime(0),
+        updated_at: LogTime(u64::MAX),
+        version_created_at: Some(time),
+        rotation_interval_secs: Some(86_400),
+        grace_period_secs: 300,
+        next_rotation_at: Some(time.plus_secs(86_400)),
+    };
+    let empty = SecretSummary {
+        automatic: false,
+        version: 0,
+        version_created_at: None,
+        rotation_interval_secs: None,
+        next_rotation_at: None,
+        ..automatic.clone()
+    };
+    let effects = [
+        Effect::Done,
+        Effect::Secret(automatic),
+        Effect::Secret(empty),
+        Effect::Token {
+            expires_at: Some(time),
+        },
+        Effect::Token { expires_at: None },
+        Effect::Pass { id: 300 },
+    ];
+    let rejections = [
+        Rejection::AlreadyExists,
+        Rejection::NotFound,
+        Rejection::CasMismatch { current: 300 },
+        Rejection::CasRequired,
+        Rejection::VersionTaken { current: 1 },
+        Rejection::InUse,
+        Rejection::Protected,
+        Rejection::Invalid,
+        Rejection::BootstrapClosed,
+        Rejection::TokenSpent,
+        Rejection::Formation,
+    ];
+    let effects = effects.into_iter().map(Applied::Effect);
+    effects
+        .chain(rejections.into_iter().map(Applied::Rejected))
+        .collect()
+}
+
+/// A state with every kind of record, and each optional part both there and not.
+pub(crate) fn state() -> State {
+    let mut state = State::default();
+    let mut index = 0;
+    let mut run = |secs: u64, command: Command| {
+        index += 1;
+        let at = LogPosition { term: 2, index };
+        let time = LogTime(1_767_323_045_678).plus_secs(secs);
+        state.apply(at, time, command).into_result().unwrap();
+    };
+    let write = |text: &str, number: u64| Command::PutSecret {
+        name: name(text),
+        cas: None,
+        change: SettingsChange::default(),
+        version: Some(NewVersion {
+            number,
+            sealed: sealed(number as u8),
+        }),
+        upsert: true,
+    };
+    let mut all = commands();
+    let form = all.remove(0);
+    run(0, form);
+    run(
+        0,
+        Command::Bootstrap {
+            fingerprint: TokenFingerprint([5; 32]),
+        },
+    );
+    run(
+        1,
+        Command::CreateMount {
+            mount: mount(),
+            settings: mount_settings(),
+        },
+    );
+    run(
+        1,
+        Command::CreateRole {
+            name: role(),
+            description: "deploys".into(),
+            is_admin: false,
+            permissions: permissions(),
+            rules: rules(),
+        },
+    );
+    for (tag, text, uses) in [(1, "live", None), (2, "revoked", Some(4))] {
+        run(
+            2,
+            Command::CreateToken {
+                name: TokenName::parse(text).unwrap(),
+                fingerprint: TokenFingerprint([tag; 32]),
+                role: role(),
+                ttl_secs: Some(3_600),
+                bound_cidrs: Allowlist::parse("10.0.0.0/8,2001:db8::/32").unwrap(),
+                num_uses: uses,
+            },
+        );
+    }
+    run(
+        3,
+        Command::RevokeToken {
+            name: TokenName::parse("revoked").unwrap(),
+        },
+    );
+    run(
+        4,
+        Command::CreateSecret {
+            name: name("secret/db/password"),
+            settings: automatic(),
+            sealed: Some(sealed(1)),
+        },
+    );
+    run(5, write("secret/db/password", 2));
+    run(6, write("secret/db/password", 3));
+    run(305, Command::Tick);
+    run(306, write("kv/app", 1));
+    run(307, write("kv/app", 2));
+    run(
+        308,
+        Command::DeleteVersions {
+            name: name("kv/app"),
+            versions: vec![],
+        },
+    );
+    run(
+        308,
+        Command::UndeleteVersions {
+            name: name("kv/app"),
+            versions: vec![1],
+        },
+    );
+    run(
+        309,
+        Command::CreateSecret {
+            name: name("kv/empty"),
+            settings: SecretSettings::manual(),
+            sealed: None,
+        },
+    );
+    // A pass that left a failure behind, and another that runs.
+    for (secs, command) in [
+        (
+            310,
+            Command::AdoptWatermark {
+                watermark: watermark(1),
+            },
+        ),
+        (
+            311,
+            Command::BeginPass {
+                target: watermark(2),
+            },
+        ),
+        (312, rewrap("kv/app", 1, 1, Some(material(2)))),
+        (313, rewrap("kv/app", 2, 1, None)),
+        (
+            314,
+            Command::EndPass {
+                id: 1,
+                failed: 1,
+                last_error: Some("the key is disabled".into()),
+            },
+        ),
+        (
+            315,
+            Command::BeginPass {
+                target: bare_watermark(),
+            },
+        ),
+        (316, rewrap("secret/db/password", 3, 2, None)),
+    ] {
+        run(secs, command);
+    }
+    state
+}
+
+/// A state that has just been formed: everything that may be missing is.
+pub(crate) fn formed_state() -> State {
+    let mut state = State::default();
+    let form = commands().remove(0);
+    let at = LogPosition { term: 1, index: 1 };
+    let applied = state.apply(at, LogTime(1_767_323_045_678), form);
+    applied.into_result().unwrap();
+    state
+}
