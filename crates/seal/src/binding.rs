@@ -1,0 +1,143 @@
+//! What ties a ciphertext and its data key to one version of one secret.
+
+use sha2::{Digest, Sha256};
+use strongroom_core::SecretName;
+
+/// How a binding spells the secret's name in the KMS encryption context. The envelope's own
+/// associated data always holds the name itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum ContextStyle {
+    /// The name, readable in CloudTrail and usable in IAM conditions.
+    #[default]
+    Name,
+    /// The name's SHA-256 in hexadecimal, for those who want no names in CloudTrail.
+    HashedName,
+}
+
+impl ContextStyle {
+    /// The style that this one is not.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::Name => Self::HashedName,
+            Self::HashedName => Self::Name,
+        }
+    }
+}
+
+/// Name and version of what is sealed: associated data of the envelope, encryption context of KMS.
+/// Neither a ciphertext nor a wrapped key opens under another binding (invariant 3).
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Binding {
+    name: SecretName,
+    version: u64,
+}
+
+impl Binding {
+    /// The binding of `version` of the secret `name`. Versions count from 1.
+    #[must_use]
+    pub fn new(name: SecretName, version: u64) -> Self {
+        Self { name, version }
+    }
+
+    /// The secret's name.
+    #[must_use]
+    pub fn name(&self) -> &SecretName {
+        &self.name
+    }
+
+    /// The version's number.
+    #[must_use]
+    pub fn version(&self) -> u64 {
+        self.version
+    }
+
+    /// The associated data: the ASCII bytes of `name:version`. A name may hold colons, but the
+    /// version is the digits after the last one, so no two bindings share their bytes.
+    #[must_use]
+    pub fn aad(&self) -> Vec<u8> {
+        format!("{}:{}", self.name, self.version).into_bytes()
+    }
+
+    /// The KMS encryption context: `name` and `version`.
+    #[must_use]
+    pub fn encryption_context(&self, style: ContextStyle) -> [(&'static str, String); 2] {
+        let name = match style {
+            ContextStyle::Name => self.name.as_str().to_owned(),
+            ContextStyle::HashedName => hex(&Sha256::digest(self.name.as_str())),
+        };
+        [("name", name), ("version", self.version.to_string())]
+    }
+}
+
+/// Lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    bytes.iter().fold(
+        String::with_capacity(bytes.len().saturating_mul(2)),
+        |mut text, byte| {
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn binding(name: &str, version: u64) -> Binding {
+        Binding::new(SecretName::parse(name).unwrap(), version)
+    }
+
+    #[test]
+    fn bytes_and_context_are_as_documented() {
+        let b = binding("secret/db/password", 12);
+        assert_eq!(b.aad(), b"secret/db/password:12");
+        assert_eq!(
+            b.encryption_context(ContextStyle::Name),
+            [
+                ("name", "secret/db/password".to_owned()),
+                ("version", "12".to_owned())
+            ]
+        );
+        // printf %s secret/db/password | sha256sum
+        let digest = "284b3a7d2cdd70b40a2d6666dd74d0a2e9275607ca974f5b4106af5d36bbcda2";
+        assert_eq!(
+            b.encryption_context(ContextStyle::HashedName),
+            [("name", digest.to_owned()), ("version", "12".to_owned())]
+        );
+    }
+
+    #[test]
+    fn a_colon_in_the_name_moves_nothing() {
+        assert_ne!(binding("s/a:1", 2).aad(), binding("s/a", 12).aad());
+        assert_ne!(binding("s/a:1", 2).aad(), binding("s/a:12", 2).aad());
+        assert_eq!(binding("s/a:1", 2).aad(), b"s/a:1:2");
+    }
+
+    fn any_binding() -> impl Strategy<Value = Binding> {
+        // Few letters and many colons and digits: where two bindings would meet if they could.
+        ("[a1]{1,2}/[a1:]{1,5}", 0u64..120).prop_map(|(name, version)| binding(&name, version))
+    }
+
+    proptest! {
+        #[test]
+        fn bindings_are_one_to_one(a in any_binding(), b in any_binding()) {
+            prop_assert_eq!(a == b, a.aad() == b.aad());
+            for style in [ContextStyle::Name, ContextStyle::HashedName] {
+                prop_assert_eq!(a == b, a.encryption_context(style) == b.encryption_context(style));
+            }
+        }
+
+        #[test]
+        fn the_bytes_give_the_binding_back(a in any_binding()) {
+            let text = String::from_utf8(a.aad()).unwrap();
+            let (name, version) = text.rsplit_once(':').unwrap();
+            prop_assert_eq!(binding(name, version.parse().unwrap()), a);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! Unwrapped data keys, kept for a while. Never plaintext.
+//!
+//! Written out rather than taken from a caching crate, because a key must be gone, zeroized, when
+//! the sweep returns, and not when a background collector gets to it.
+//!
+//! # Stale keys
+//!
+//! A key past its time may be kept for some more, to be used only while KMS cannot be asked: when
+//! it is unavailable or throttles, or the breaker is open. Revocation must work, so any other
+//! refusal ends that: what KMS denies, or calls malformed, is dropped on the spot, and no stale key
+//! that a disabled KMS key wrapped is used until that KMS key has unwrapped something again. What
+//! remains is this: whoever keeps a node from reaching KMS at all lets it use what it unwrapped
+//! before for that much longer. With no time for stale keys, the default, for none.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use strongroom_core::{KmsKeyId, WrappedDek};
+use tokio::time::Instant;
+
+use crate::{Binding, Dek, KmsError};
+
+/// What a cached key is found by: a wrapped key is good under one binding alone, and a hit must not
+/// be more generous than KMS.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct CacheKey {
+    pub(crate) wrapped: WrappedDek,
+    pub(crate) binding: Binding,
+}
+
+struct Entry {
+    dek: Arc<Dek>,
+    expires: Instant,
+    /// Until then it is kept for when KMS cannot be asked.
+    goes: Instant,
+    used: bool,
+}
+
+/// Bounded and expiring; when full, what was not used since it was last looked at goes first.
+pub(crate) struct DekCache {
+    ttl: Duration,
+    stale: Duration,
+    capacity: usize,
+    entries: HashMap<CacheKey, Entry>,
+    /// Every key of `entries`, once: the order in which they are looked at when it is full.
+    queue: VecDeque<CacheKey>,
+    /// KMS keys that were disabled when last asked.
+    disabled: HashSet<KmsKeyId>,
+}
+
+impl DekCache {
+    /// With a `ttl` or `capacity` of 0 it keeps nothing.
+    pub(crate) fn new(ttl: Duration, stale: Duration, capacity: usize) -> Self {
+        Self {
+            ttl,
+            stale,
+            capacity,
+            entries: HashMap::new(),
+            queue: VecDeque::new(),
+            disabled: HashSet::new(),
+        }
+    }
+
+    pub(crate) fn is_off(&self) -> bool {
+        self.ttl.is_zero() || self.capacity == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn get(&mut self, key: &CacheKey) -> Option<Arc<Dek>> {
+        let entry = self.entries.get_mut(key)?;
+        if entry.expires <= Instant::now() {
+            return None;
+        }
+        entry.used = true;
+        Some(Arc::clone(&entry.dek))
+    }
+
+    /// A key past its time, for a caller that cannot ask KMS.
+    pub(crate) fn get_stale(&self, key: &CacheKey, key_id: &KmsKeyId) -> Option<Arc<Dek>> {
+        let entry = self.entries.get(key)?;
+        let kept = entry.goes > Instant::now() && !self.disabled.contains(key_id);
+        kept.then(|| Arc::clone(&entry.dek))
+    }
+
+    /// Takes in what KMS answered about `key`, which `key_id` wrapped. Returns how many keys had to
+    /// go because it was full.
+    pub(crate) fn learn(
+        &mut self,
+        key: &CacheKey,
+        key_id: &KmsKeyId,
+        reply: &Result<Arc<Dek>, KmsError>,
+    ) -> u64 {
+        match reply {
+            Ok(dek) => {
+                self.disabled.remove(key_id);
+                self.put(key.clone(), Arc::clone(dek))
+            }
+            Err(error) if error.is_retryable() => 0,
+            Err(error) => {
+                if matches!(error, KmsError::KeyDisabled(_)) {
+                    self.disabled.insert(key_id.clone());
+                }
+                self.remove(key);
+                0
+            }
+        }
+    }
+
+    /// Keeps `dek` for the cache's time, which a later hit does not extend. Returns how many keys
+    /// had to go.
+    fn put(&mut self, key: CacheKey, dek: Arc<Dek>) -> u64 {
+        if self.is_off() {
+            return 0;
+        }
+        let Some(expires) = Instant::now().checked_add(self.ttl) else {
+            return 0;
+        };
+        let entry = Entry {
+            dek,
+            expires,
+            goes: expires.checked_add(self.stale).unwrap_or(expires),
+            used: false,
+        };
+        if self.entries.insert(key.clone(), entry).is_none() {
+            self.queue.push_back(key);
+        }
+        let mut evicted = 0;
+        while self.entries.len() > self.capacity && self.evict_one() {
+            evicted += 1;
+        }
+        evicted
+    }
+
+    fn evict_one(&mut self) -> bool {
+        let now = Instant::now();
+        while let Some(key) = self.queue.pop_front() {
+            match self.entries.get_mut(&key) {
+                Some(entry) if entry.used && entry.expires > now => {
+                    entry.used = false;
+                    self.queue.push_back(key);
+                }
+                _ => return self.entries.remove(&key).is_some(),
+            }
+        }
+        false
+    }
+
+    fn remove(&mut self, key: &CacheKey) {
+        if self.entries.remove(key).is_some() {
+            self.queue.retain(|queued| queued != key);
+        }
+    }
+
+    /// Drops what is past its time, and past the time for stale keys. A key still in use elsewhere
+    /// is zeroized when that use ends.
+    pub(crate) fn sweep(&mut self) {
+        let now = Instant::now();
+        let before = self.entries.len();
+        self.entries.retain(|_, entry| entry.goes > now);
+        if self.entries.len() < before {
+            let entries = &self.entries;
+            self.queue.retain(|key| entries.contains_key(key));
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.entries.clear();
+        self.queue.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+use strongroom_core::SecretName;
+
+use super::*;
+use crate::Detail;
+
+const TTL: Duration = Duration::from_secs(10);
+const NONE: Duration = Duration::ZERO;
+const STALE: Duration = Duration::from_secs(60);
+
+fn key(n: u64) -> CacheKey {
+    let name = SecretName::parse("secret/a").unwrap();
+    let wrapped = WrappedDek(n.to_be_bytes().to_vec().into());
+    CacheKey {
+        wrapped,
+        binding: Binding::new(name, 1),
+    }
+}
+
+fn dek() -> Arc<Dek> {
+    Arc::new(Dek::random().unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_key_is_not_served_and_a_sweep_drops_it() {
+    let mut cache = DekCache::new(TTL, NONE, 4);
+    let dek = dek();
+    let watch = Arc::downgrade(&dek);
+    cache.put(key(1), dek);
+    tokio::time::advance(TTL - Duration::from_millis(1)).await;
+    assert!(cache.get(&key(1)).is_some());
+    cache.sweep();
+    assert!(watch.upgrade().is_some());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(
+        cache.get(&key(1)).is_none(),
+        "a hit did not extend its life"
+    );
+    cache.sweep();
+    assert!(
+        watch.upgrade().is_none(),
+        "the key is gone when the sweep returns"
+    );
+    assert_eq!((cache.len(), cache.queue.len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_is_bounded_and_keeps_what_is_used() {
+    let mut cache = DekCache::new(TTL, NONE, 3);
+    for n in 1..=3 {
+        assert_eq!(cache.put(key(n), dek()), 0);
+    }
+    assert!(cache.get(&key(1)).is_some());
+    assert_eq!(cache.put(key(4), dek()), 1);
+    assert!(
+        cache.get(&key(2)).is_none(),
+        "the first that nobody used went"
+    );
+    for n in [1, 3, 4] {
+        assert!(cache.get(&key(n)).is_some(), "{n}");
+    }
+    for n in 5..1_000 {
+        cache.put(key(n), dek());
+        assert!(cache.len() <= 3 && cache.queue.len() == cache.len());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replacing_and_clearing_keep_queue_and_entries_equal() {
+    let mut cache = DekCache::new(TTL, NONE, 3);
+    for _ in 0..5 {
+        cache.put(key(1), dek());
+    }
+    assert_eq!((cache.len(), cache.queue.len()), (1, 1));
+    tokio::time::advance(TTL).await;
+    cache.put(key(1), dek());
+    assert!(cache.get(&key(1)).is_some(), "an expired entry is replaced");
+    cache.clear();
+    assert_eq!((cache.len(), cache.queue.len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn off_keeps_nothing() {
+    for mut cache in [
+        DekCache::new(Duration::ZERO, NONE, 3),
+        DekCache::new(TTL, NONE, 0),
+    ] {
+        assert!(cache.is_off());
+        cache.put(key(1), dek());
+        assert!(cache.get(&key(1)).is_none());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn another_binding_is_another_key() {
+    let mut cache = DekCache::new(TTL, NONE, 3);
+    cache.put(key(1), dek());
+    let other = Binding::new(SecretName::parse("secret/b").unwrap(), 1);
+    assert!(
+        cache
+            .get(&CacheKey {
+                binding: other,
+                ..key(1)
+            })
+            .is_none()
+    );
+}
+
+fn kms_key(name: &str) -> KmsKeyId {
+    KmsKeyId(name.to_owned())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stale_key_is_kept_for_its_time_and_found_only_when_asked_for() {
+    let mut cache = DekCache::new(TTL, STALE, 4);
+    let dek = dek();
+    let watch = Arc::downgrade(&dek);
+    cache.put(key(1), dek);
+    tokio::time::advance(TTL + STALE - Duration::from_millis(1)).await;
+    cache.sweep();
+    assert!(cache.get(&key(1)).is_none());
+    assert!(cache.get_stale(&key(1), &kms_key("k")).is_some());
+    assert!(cache.get_stale(&key(2), &kms_key("k")).is_none());
+    tokio::time::advance(Duration::from_millis(1)).await;
+    assert!(cache.get_stale(&key(1), &kms_key("k")).is_none());
+    cache.sweep();
+    assert!(watch.upgrade().is_none());
+    assert_eq!((cache.len(), cache.queue.len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_ends_what_is_stale() {
+    type Refusal = fn(Detail) -> KmsError;
+    let cases: [(Refusal, bool, bool); 6] = [
+        (KmsError::Unavailable, true, true),
+        (KmsError::Throttled, true, true),
+        (KmsError::Denied, false, true),
+        (KmsError::Malformed, false, true),
+        (KmsError::Unsupported, false, true),
+        (KmsError::KeyDisabled, false, false),
+    ];
+    for (refusal, this, others) in cases {
+        let error = refusal(Detail::new("why"));
+        let (ours, theirs) = (kms_key("ours"), kms_key("theirs"));
+        let mut cache = DekCache::new(TTL, STALE, 4);
+        for n in 1..=3 {
+            cache.put(key(n), dek());
+        }
+        tokio::time::advance(TTL).await;
+        cache.learn(&key(1), &ours, &Err(error.clone()));
+        assert_eq!(cache.get_stale(&key(1), &ours).is_some(), this, "{error}");
+        assert_eq!(cache.get_stale(&key(2), &ours).is_some(), others, "{error}");
+        assert!(cache.get_stale(&key(3), &theirs).is_some(), "{error}");
+        assert_eq!(cache.queue.len(), cache.len());
+
+        cache.learn(&key(1), &ours, &Ok(dek()));
+        for n in [1, 2] {
+            let known = cache.get_stale(&key(n), &ours).is_some();
+            assert!(known, "the KMS key works again, {error}");
+        }
+        assert_eq!((cache.len(), cache.queue.len()), (3, 3));
+    }
+}
