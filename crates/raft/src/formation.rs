@@ -1,0 +1,308 @@
+//! How nodes become one cluster, and how a node that lost its disk comes back.
+//!
+//! A node that belongs to no cluster asks all listed peers. If one belongs to a cluster, it joins
+//! that one. Only if all have answered and none belongs to any does the first by name form a new
+//! cluster of all (invariant 9): a node that cannot see the others never forms one of its own.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Weak, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use openraft::ChangeMembers;
+use strongroom_core::{ClusterId, Command};
+
+use crate::{
+    node::Inner,
+    types::{NodeId, Peer, ServerState},
+    wire::{self, JoinError, Joiner, NodeStatus, Rpc},
+};
+
+const PAUSE: Duration = Duration::from_millis(200);
+const ASK_WITHIN: Duration = Duration::from_secs(2);
+const JOIN_WITHIN: Duration = Duration::from_secs(60);
+/// How long a node that joins may take to hold what the leader holds.
+const LEVEL_WITHIN: Duration = Duration::from_secs(50);
+/// How long a restarted node waits for a leader before it serves what it had committed.
+const LEADER_PATIENCE: Duration = Duration::from_secs(10);
+
+pub(crate) fn start(inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
+    tokio::spawn(async move {
+        become_member(&weak).await;
+        catch_up(&weak).await;
+    });
+    tokio::spawn(keep_cluster_identified(Arc::downgrade(inner)));
+}
+
+/// Tries until this node is a voter: one that was let in half (its leader died in between) is a
+/// learner, and asks again.
+async fn become_member(weak: &Weak<Inner>) {
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        let (Ok(has_a_past), Some(is_voter)) =
+            (inner.raft.is_initialized().await, is_voter(&inner).await)
+        else {
+            return;
+        };
+        if is_voter {
+            return;
+        }
+        try_to_become_member(&inner, has_a_past).await;
+        drop(inner);
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// By Raft's own state, which is there from the start, unlike its metrics. `None`: Raft has stopped.
+async fn is_voter(inner: &Inner) -> Option<bool> {
+    let id = inner.raft_id();
+    let asked = inner.raft.with_raft_state(move |state| {
+        state
+            .membership_state
+            .effective()
+            .voter_ids()
+            .any(|voter| voter == id)
+    });
+    asked.await.ok()
+}
+
+async fn try_to_become_member(inner: &Arc<Inner>, has_a_past: bool) {
+    let mut answers = BTreeMap::from([(inner.identity.node_id.clone(), inner.status())]);
+    let others: Vec<_> = inner
+        .addresses
+        .iter()
+        .filter(|(name, _)| **name != inner.identity.node_id)
+        .collect();
+    for (name, address) in others {
+        match inner
+            .ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN)
+            .await
+        {
+            Ok(status) if status.name == *name => {
+                answers.insert(name.clone(), status);
+            }
+            Ok(status) => {
+                tracing::warn!(expected = %name, found = %status.name, "another node answers here");
+            }
+            Err(error) => tracing::debug!(peer = %name, %error, "no answer yet"),
+        }
+    }
+    let members: Vec<_> = answers
+        .iter()
+        .filter(|(name, status)| status.member && **name != inner.identity.node_id)
+        .map(|(name, _)| name.clone())
+        .collect();
+    if !members.is_empty() {
+        return join(inner, &members).await;
+    }
+    let everyone = answers.len() == inner.addresses.len().max(1);
+    let first = answers.keys().next() == Some(&inner.identity.node_id);
+    if everyone && first && !has_a_past {
+        form(inner, &answers).await;
+    }
+}
+
+async fn form(inner: &Arc<Inner>, answers: &BTreeMap<String, NodeStatus>) {
+    let members: BTreeMap<NodeId, Peer> = answers
+        .iter()
+        .map(|(name, status)| {
+            let address = inner.config.peers.get(name).cloned().unwrap_or_default();
+            let peer = Peer {
+                name: name.clone(),
+                address,
+                version: status.version.clone(),
+            };
+            (status.raft_id, peer)
+        })
+        .collect();
+    match inner.raft.initialize(members).await {
+        Ok(()) => tracing::info!(nodes = answers.len(), "formed a new cluster"),
+        Err(error) => tracing::warn!(%error, "the cluster was not formed; trying again"),
+    }
+}
+
+async fn join(inner: &Arc<Inner>, members: &[String]) {
+    let this = inner.this_peer();
+    let joiner = Joiner {
+        name: this.name,
+        raft_id: inner.raft_id(),
+        address: this.address,
+        version: this.version,
+    };
+    for name in members {
+        let (Some(address), Ok(body)) = (inner.config.peers.get(name), wire::encode(&joiner))
+        else {
+            continue;
+        };
+        let asked: Result<Result<(), JoinError>, _> =
+            inner.ask(address, Rpc::Join, body, JOIN_WITHIN).await;
+        match asked {
+            Ok(Ok(())) => {
+                tracing::info!("joined the cluster");
+                return;
+            }
+            Ok(Err(JoinError::NotLeader)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "not let into the cluster; trying again"),
+            Err(error) => tracing::debug!(peer = %name, %error, "no answer to a join"),
+        }
+    }
+}
+
+/// Lets a node in. The leader makes it a learner, waits until it has caught up, and then makes it a
+/// voter in place of the node that had its name.
+pub(crate) async fn admit(inner: &Arc<Inner>, joiner: Joiner) -> Result<(), JoinError> {
+    let _turn = inner.admitting.lock().await;
+    if inner.raft.metrics().borrow().state != ServerState::Leader {
+        return Err(JoinError::NotLeader);
+    }
+    if !inner.addresses.contains(&joiner.name) {
+        return Err(JoinError::UnknownName);
+    }
+    let failed = |error: &dyn std::fmt::Display| JoinError::Raft(error.to_string());
+    let peer = Peer {
+        name: joiner.name,
+        address: joiner.address,
+        version: joiner.version,
+    };
+    // As a voter it counts at once: one that cannot be reached would stop a small cluster for good.
+    if id_at(inner, &peer).await != Some(joiner.raft_id) {
+        return Err(JoinError::Unreachable);
+    }
+    let gone = namesakes(inner, &peer.name, joiner.raft_id);
+    for (id, namesake) in &gone {
+        if id_at(inner, namesake).await == Some(*id) {
+            return Err(JoinError::NameTaken);
+        }
+    }
+    inner
+        .raft
+        .add_learner(joiner.raft_id, peer, false)
+        .await
+        .map_err(|error| failed(&error))?;
+    wait_until_level(inner, joiner.raft_id).await?;
+    // Read anew: it may have changed since.
+    let membership = Arc::clone(&inner.raft.metrics().borrow().membership_config);
+    let voters: BTreeSet<NodeId> = membership
+        .voter_ids()
+        .filter(|id| !gone.contains_key(id))
+        .chain([joiner.raft_id])
+        .collect();
+    let change = ChangeMembers::ReplaceAllVoters(voters);
+    inner
+        .raft
+        .change_membership(change, false)
+        .await
+        .map_err(|error| failed(&error))?;
+    forget_learners(inner, &gone).await;
+    tracing::info!(
+        node = joiner.raft_id,
+        replaced = gone.len(),
+        "let a node in"
+    );
+    Ok(())
+}
+
+/// The Raft id of the node that answers where `peer` should be.
+async fn id_at(inner: &Inner, peer: &Peer) -> Option<NodeId> {
+    let address = inner.addresses.address(peer);
+    let status = inner
+        .ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN)
+        .await;
+    status.ok().map(|status| status.raft_id)
+}
+
+/// Members of this name under other ids: what the node was before it lost its disk.
+fn namesakes(inner: &Inner, name: &str, except: NodeId) -> BTreeMap<NodeId, Peer> {
+    let metrics = inner.raft.metrics();
+    let metrics = metrics.borrow();
+    let nodes = metrics.membership_config.nodes();
+    nodes
+        .filter(|(id, peer)| peer.name == name && **id != except)
+        .map(|(id, peer)| (*id, peer.clone()))
+        .collect()
+}
+
+/// Waits until a learner holds everything that this leader held when it was let in.
+async fn wait_until_level(inner: &Inner, learner: NodeId) -> Result<(), JoinError> {
+    let mut metrics = inner.raft.metrics();
+    let goal = metrics.borrow().last_log_index;
+    let level = metrics.wait_for(|now| {
+        let matched = now
+            .replication
+            .as_ref()
+            .and_then(|all| all.get(&learner).copied().flatten());
+        now.state != ServerState::Leader || matched.map(|id| id.index) >= goal
+    });
+    match tokio::time::timeout(LEVEL_WITHIN, level).await {
+        Ok(Ok(now)) if now.state == ServerState::Leader => Ok(()),
+        _ => Err(JoinError::NotLevel),
+    }
+}
+
+/// Takes learners off the membership whose node has come back under another id.
+async fn forget_learners(inner: &Inner, gone: &BTreeMap<NodeId, Peer>) {
+    let left: BTreeSet<NodeId> = {
+        let metrics = inner.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics
+            .membership_config
+            .nodes()
+            .map(|(id, _)| *id)
+            .filter(|id| gone.contains_key(id))
+            .collect()
+    };
+    if left.is_empty() {
+        return;
+    }
+    let removed = inner
+        .raft
+        .change_membership(ChangeMembers::RemoveNodes(left), false)
+        .await;
+    if let Err(error) = removed {
+        tracing::warn!(%error, "a member that is gone is still listed");
+    }
+}
+
+/// Opens the node for reads once it has seen everything the cluster had committed when it started;
+/// or, when no leader can be found, everything that it had committed itself (invariant 12).
+async fn catch_up(weak: &Weak<Inner>) {
+    let began = Instant::now();
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        let has_seen_all = inner.linearize(Duration::from_secs(1)).await.is_ok();
+        let waited_enough = began.elapsed() > LEADER_PATIENCE
+            && inner.store.applied_what_was_committed()
+            && inner.store.state().cluster_id().is_some();
+        if (has_seen_all && inner.store.state().cluster_id().is_some()) || waited_enough {
+            inner.caught_up.store(true, Ordering::Release);
+            tracing::info!(by_leader = has_seen_all, "caught up");
+            return;
+        }
+        drop(inner);
+        tokio::time::sleep(PAUSE / 4).await;
+    }
+}
+
+/// While this node leads a cluster without an identity, it proposes one.
+async fn keep_cluster_identified(weak: Weak<Inner>) {
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        if inner.store.state().cluster_id().is_some() {
+            return;
+        }
+        let leads = inner.raft.metrics().borrow().state == ServerState::Leader;
+        let mut id = [0; 16];
+        if leads && getrandom::fill(&mut id).is_ok() {
+            let form = Command::Form {
+                cluster_id: ClusterId(id),
+            };
+            if let Err(error) = inner.propose(form, ASK_WITHIN).await {
+                tracing::debug!(?error, "the cluster has no identity yet");
+            }
+        }
+        drop(inner);
+        tokio::time::sleep(PAUSE / 4).await;
+    }
+}

@@ -1,0 +1,37 @@
+//! Agreement and durability: openraft and sled behind core's `Replica` port.
+//!
+//! Nothing here knows plaintext, keys, the HTTP API or who may do what. sled is named in `durable.rs`
+//! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `formation`, `upkeep`; then the store:
+//! `durable`, `writer`, `log_store`, `machine`, `snapshot_files`.
+
+// openraft's errors are large and travel by value through its traits.
+#![allow(clippy::result_large_err)]
+
+pub mod durable;
+mod election;
+mod files;
+mod formation;
+mod formats;
+pub mod identity;
+mod keys;
+mod leading;
+pub mod log_store;
+pub mod machine;
+mod network;
+pub mod node;
+mod proposer;
+mod read_index;
+mod replica;
+mod rows;
+pub mod snapshot_codec;
+pub mod snapshot_files;
+mod store;
+pub mod types;
+mod upkeep;
+mod view;
+pub mod wire;
+pub mod writer;
+
+pub use identity::{DataDir, IdentityError};
+pub use node::{Node, NodeConfig, StartError};
+pub use wire::{Rpc, Transport, TransportError, WireError};

@@ -1,0 +1,206 @@
+//! The log and the vote, as openraft wants them stored.
+
+pub mod entry_codec;
+mod storage;
+mod window;
+
+use std::{
+    ops::Range,
+    path::Path,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+};
+
+use openraft::{AnyError, LogState};
+use serde::de::DeserializeOwned;
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    durable::{Barrier, Disk, OpenError},
+    keys::Key,
+    rows,
+    types::{Entry, LogId, StorageError, StorageIoError, TypeConfig, Vote},
+    writer::{Change, StoreFailed, Writer},
+};
+use entry_codec::EntryDecodeError;
+use window::Window;
+
+/// Bytes of entries in one answer to a replication stream, unless the first entry alone is larger.
+pub const READ_BYTES: u64 = 256 * 1024;
+
+/// The log and the vote. Clones share one store; the store closes when the last is dropped.
+#[derive(Clone)]
+pub struct LogStore {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    // Dropped first: the thread writes what waits.
+    writer: Writer,
+    window: Mutex<Window>,
+    /// Number of the last append handed to the writer, under the lock of `window`.
+    appends: AtomicU64,
+    /// Number of the last append that is durable.
+    durable: Arc<AtomicU64>,
+    disk: Arc<Disk>,
+}
+
+impl LogStore {
+    /// Opens the store below `data_dir`, creating it if there is none. Blocks.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
+        Self::open_with(data_dir, Barrier::Full)
+    }
+
+    /// Opens with another barrier: for the power-loss test's control only.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    #[doc(hidden)]
+    pub fn open_with(data_dir: &Path, barrier: Barrier) -> Result<Self, OpenError> {
+        let disk = Arc::new(Disk::open(data_dir, barrier)?);
+        let purged: Option<LogId> = read_value(&disk, &Key::PURGED)
+            .map_err(|e| disk.corrupt(format!("the purge point: {e}")))?;
+        let purged_index = purged.map(|id| id.index);
+        let found = rows::scan(&disk, purged_index)?;
+        let last = match found.last() {
+            Some((index, _)) => {
+                let entry = read_entry(&disk, *index).map_err(|e| disk.corrupt(e.to_string()))?;
+                entry.map(|entry| entry.log_id)
+            }
+            None => None,
+        };
+        let window = Window::recovered(purged, last, &found);
+        let writer =
+            Writer::start(Arc::clone(&disk), purged_index).map_err(OpenError::io(data_dir))?;
+        let shared = Shared {
+            writer,
+            window: Mutex::new(window),
+            appends: AtomicU64::new(0),
+            durable: Arc::new(AtomicU64::new(0)),
+            disk,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// The vote on disk, for the node to know before openraft starts whether it belongs to a cluster.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn stored_vote(&self) -> Result<Option<Vote>, StoreFailed> {
+        read_value(&self.shared.disk, &Key::VOTE).map_err(|e| StoreFailed(e.into()))
+    }
+
+    /// Becomes `Some` when the store can no longer persist. The node must then stop.
+    #[must_use]
+    pub fn failed(&self) -> watch::Receiver<Option<StoreFailed>> {
+        self.shared.writer.failed()
+    }
+
+    /// Bytes of all entries kept.
+    #[must_use]
+    pub fn kept_bytes(&self) -> u64 {
+        self.window().bytes_from(0)
+    }
+
+    /// Bytes of the entries kept from `index` on, that one included.
+    #[must_use]
+    pub fn bytes_from(&self, index: u64) -> u64 {
+        self.window().bytes_from(index)
+    }
+
+    /// The last entry, and the last one purged.
+    #[must_use]
+    pub fn ends(&self) -> LogState<TypeConfig> {
+        let window = self.window();
+        LogState {
+            last_purged_log_id: window.purged(),
+            last_log_id: window.last().or(window.purged()),
+        }
+    }
+
+    /// Bytes of the log's files.
+    ///
+    /// # Errors
+    /// When the file system does not say.
+    pub fn size_on_disk(&self) -> Result<u64, StoreFailed> {
+        self.shared
+            .disk
+            .size_on_disk()
+            .map_err(|e| StoreFailed(e.0.into()))
+    }
+
+    fn window(&self) -> MutexGuard<'_, Window> {
+        self.shared
+            .window
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn write(&self, changes: Vec<Change>) -> Result<(), StoreFailed> {
+        let (tell, told) = oneshot::channel();
+        let done = Box::new(move |result| {
+            let _ = tell.send(result);
+        });
+        self.shared.writer.submit(changes, done);
+        told.await
+            .unwrap_or_else(|_| Err(StoreFailed("its thread has ended".into())))
+    }
+
+    /// Entries in `range` that are kept, from memory where possible.
+    async fn entries(&self, range: Range<u64>) -> Result<Vec<Entry>, StorageError> {
+        let (on_disk, cached) = {
+            let window = self.window();
+            let range = window.present(range);
+            window.cached(range)
+        };
+        if on_disk.is_empty() {
+            return Ok(cached);
+        }
+        let disk = Arc::clone(&self.shared.disk);
+        let end = on_disk.end;
+        let read = tokio::task::spawn_blocking(move || read_entries(&disk, on_disk));
+        let mut entries = read
+            .await
+            .map_err(|e| StorageIoError::read_logs(AnyError::new(&e)))?
+            .map_err(|(index, e)| StorageIoError::read_log_at_index(index, AnyError::new(&e)))?;
+        if entries
+            .last()
+            .is_none_or(|last| last.log_id.index + 1 == end)
+        {
+            entries.extend(cached);
+        }
+        Ok(entries)
+    }
+}
+
+fn read_entries(disk: &Disk, range: Range<u64>) -> Result<Vec<Entry>, (u64, EntryDecodeError)> {
+    let mut entries = Vec::new();
+    for index in range {
+        match read_entry(disk, index).map_err(|e| (index, e))? {
+            // Purged or truncated while we read. openraft allows for entries that are not found, but
+            // not for holes.
+            None if entries.is_empty() => {}
+            None => break,
+            Some(entry) => entries.push(entry),
+        }
+    }
+    Ok(entries)
+}
+
+fn read_entry(disk: &Disk, index: u64) -> Result<Option<Entry>, EntryDecodeError> {
+    let bytes = rows::read(disk, index).map_err(|e| EntryDecodeError::Malformed(e.0))?;
+    bytes.map(|bytes| entry_codec::decode(&bytes)).transpose()
+}
+
+fn read_value<T: DeserializeOwned>(disk: &Disk, key: &Key) -> Result<Option<T>, String> {
+    let Some(bytes) = disk.get(key).map_err(|e| e.0)? else {
+        return Ok(None);
+    };
+    postcard::from_bytes(&bytes)
+        .map(Some)
+        .map_err(|e| e.to_string())
+}

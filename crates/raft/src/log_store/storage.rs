@@ -1,0 +1,171 @@
+//! openraft's two traits: each call checks or changes the window, and hands the change to the writer.
+
+use std::{
+    fmt::Debug,
+    ops::{Bound, Range, RangeBounds},
+    sync::{Arc, atomic::Ordering},
+};
+
+use openraft::{
+    AnyError, LogState, OptionalSend, RaftLogReader,
+    storage::{LogFlushed, RaftLogStorage},
+};
+use serde::Serialize;
+
+use super::{LogStore, READ_BYTES, entry_codec, read_entry, read_value};
+use crate::{
+    keys::Key,
+    types::{Entry, LogId, StorageError, StorageIoError, TypeConfig, Vote},
+    writer::{Change, StoreFailed},
+};
+
+fn value<T: Serialize>(key: Key, value: &T) -> Result<Change, AnyError> {
+    let value = postcard::to_stdvec(value).map_err(|e| AnyError::new(&e))?;
+    Ok(Change::Value { key, value })
+}
+
+fn half_open(range: &impl RangeBounds<u64>) -> Range<u64> {
+    let start = match range.start_bound() {
+        Bound::Included(start) => *start,
+        Bound::Excluded(start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(end) => end.saturating_add(1),
+        Bound::Excluded(end) => *end,
+        Bound::Unbounded => u64::MAX,
+    };
+    start..end
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<Entry>, StorageError> {
+        self.entries(half_open(&range)).await
+    }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<Entry>, StorageError> {
+        let range = self.window().limited(start..end, READ_BYTES);
+        self.entries(range).await
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, StorageError> {
+        Ok(self.ends())
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
+        let change = value(Key::VOTE, vote).map_err(StorageIoError::write_vote)?;
+        self.write(vec![change])
+            .await
+            .map_err(|e| StorageIoError::write_vote(AnyError::new(&e)).into())
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
+        self.stored_vote()
+            .map_err(|e| StorageIoError::read_vote(AnyError::new(&e)).into())
+    }
+
+    /// Rides in the next barrier: losing it costs a replay's length, never an entry.
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
+        let change = value(Key::COMMITTED, &committed).map_err(StorageIoError::write_logs)?;
+        self.shared.writer.submit_lazily(vec![change]);
+        Ok(())
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
+        read_value::<Option<LogId>>(&self.shared.disk, &Key::COMMITTED)
+            .map(Option::flatten)
+            .map_err(|e| StorageIoError::read_logs(AnyError::error(e)).into())
+    }
+
+    async fn append<I>(
+        &mut self,
+        entries: I,
+        callback: LogFlushed<TypeConfig>,
+    ) -> Result<(), StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut encoded = Vec::new();
+        for entry in entries {
+            let bytes = entry_codec::encode(&entry)
+                .map_err(|e| StorageIoError::write_log_entry(entry.log_id, AnyError::new(&e)))?;
+            let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+            encoded.push((entry, length, bytes));
+        }
+        let mut changes = Vec::new();
+        // Under one lock: the writer must get appends in the order in which the window took them.
+        let mut window = self.window();
+        let number = self.shared.appends.fetch_add(1, Ordering::Relaxed) + 1;
+        let durable = self.shared.durable.load(Ordering::Acquire);
+        for (entry, length, bytes) in encoded {
+            let index = entry.log_id.index;
+            if window.is_purged(index) {
+                continue;
+            }
+            changes.push(Change::Entry { index, bytes });
+            window
+                .push(entry, length, number)
+                .map_err(StorageIoError::write_logs)?;
+        }
+        window.shrink(durable);
+        let mark = Arc::clone(&self.shared.durable);
+        let done = move |result: Result<(), StoreFailed>| {
+            if result.is_ok() {
+                mark.fetch_max(number, Ordering::Release);
+            }
+            callback.log_io_completed(result.map_err(Into::into));
+        };
+        self.shared.writer.submit(changes, Box::new(done));
+        Ok(())
+    }
+
+    /// Ordered before every later append, whose barrier covers it: until then nobody was told.
+    async fn truncate(&mut self, since: LogId) -> Result<(), StorageError> {
+        let mut window = self.window();
+        let before = since.index.checked_sub(1);
+        let last = match before.filter(|index| window.holds(*index)) {
+            Some(index) => match window.cached_id(index) {
+                Some(id) => Some(id),
+                None => read_entry(&self.shared.disk, index)
+                    .map_err(|e| StorageIoError::read_log_at_index(index, AnyError::new(&e)))?
+                    .map(|entry| entry.log_id),
+            },
+            None => None,
+        };
+        window.truncate(since.index, last);
+        self.shared
+            .writer
+            .submit_lazily(vec![Change::Truncate { from: since.index }]);
+        Ok(())
+    }
+
+    /// The purge point is written before anything is removed, and removing goes on behind: neither
+    /// holds up the log.
+    async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
+        let point = postcard::to_stdvec(&upto)
+            .map_err(|e| StorageIoError::write_logs(AnyError::new(&e)))?;
+        let mut window = self.window();
+        window.purge(upto);
+        self.shared.writer.submit_lazily(vec![Change::Purge {
+            upto: upto.index,
+            point,
+        }]);
+        Ok(())
+    }
+}

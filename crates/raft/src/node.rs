@@ -1,0 +1,317 @@
+//! One node: openraft, the store and the transport put together, behind core's `Replica` port.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use openraft::{
+    Config,
+    raft::{AppendEntriesRequest, InstallSnapshotRequest},
+};
+use serde::{Serialize, de::DeserializeOwned};
+use strongroom_core::{SubmitError, replica::Answerer};
+use tokio::sync::Semaphore;
+
+use crate::{
+    election::Contact,
+    formats::Announced,
+    identity::{DataDir, Identity},
+    network::{AddressBook, Network},
+    proposer::{ProposeError, Proposer},
+    read_index::ReadIndex,
+    store::{OpenError, Store},
+    types::{NodeId, Peer, Raft, TypeConfig},
+    wire::{
+        self, Addressed, NodeStatus, Rpc, SubmitReply, SubmitRequest, Transport, TransportError,
+        WireError,
+    },
+};
+
+/// How often the leader shows itself, and the deadline of one AppendEntries, in milliseconds.
+const HEARTBEAT_MS: u64 = 250;
+/// The upper bound is the leader's lease: voters refuse another one for so long, in milliseconds. When
+/// a follower stands is decided in `election`.
+const ELECTION_MS: (u64, u64) = (400, 600);
+/// Proposals at a time; more are refused as by a node that does not lead.
+const PROPOSALS: u32 = 1 << 20;
+/// How long a node that stops waits for the proposals on their way.
+const DRAIN_WITHIN: Duration = Duration::from_secs(3);
+/// How long a node that stops goes on refusing: who asked in this time asks again on a connection that
+/// is not made any more, and knows that it was not heard. Shorter than [`REFUSED_PAUSE`](crate::leading::REFUSED_PAUSE).
+const FAREWELL: Duration = Duration::from_millis(250);
+/// Bytes of a snapshot in one message.
+const SNAPSHOT_CHUNK_BYTES: u64 = 1024 * 1024;
+/// Entries in one message; bytes are limited by the log reader.
+const ENTRIES_PER_MESSAGE: u64 = 256;
+
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub struct NodeConfig {
+    /// `NODE_ID`.
+    pub name: String,
+    /// Raft addresses by node name, this node's included; empty: a cluster of one.
+    pub peers: BTreeMap<String, String>,
+    /// This node's version, as others are told.
+    pub version: String,
+    /// The newest format of commands that this node announces to decode.
+    pub decodes: u8,
+    /// A snapshot is taken when this many bytes of log have come since the last one.
+    pub snapshot_log_bytes: u64,
+    /// Or this many entries.
+    pub snapshot_log_entries: u64,
+}
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store cannot be opened.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// openraft refused.
+    #[error("Raft did not start: {0}")]
+    Raft(String),
+}
+
+/// A running node.
+pub struct Node {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) raft: Raft,
+    pub(crate) identity: Identity,
+    pub(crate) config: NodeConfig,
+    pub(crate) store: Store,
+    pub(crate) addresses: AddressBook,
+    pub(crate) transport: Arc<dyn Transport>,
+    pub(crate) proposer: Proposer,
+    pub(crate) read_index: ReadIndex,
+    pub(crate) caught_up: AtomicBool,
+    /// Held by each proposal on its way; closed when the node stops.
+    pub(crate) proposals: Semaphore,
+    stopping: AtomicBool,
+    pub(crate) answerer: OnceLock<Answerer>,
+    pub(crate) announced: Announced,
+    pub(crate) contact: Contact,
+    /// One change of the membership at a time.
+    pub(crate) admitting: tokio::sync::Mutex<()>,
+    _data_dir: DataDir,
+}
+
+impl Node {
+    /// Opens the store and starts Raft, formation and upkeep on the current runtime, which should
+    /// serve nothing else.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn start(
+        data_dir: DataDir,
+        config: NodeConfig,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, StartError> {
+        let identity = data_dir.identity.clone();
+        let addresses = AddressBook::new(config.peers.clone());
+        let path: PathBuf = data_dir.path.clone();
+        let store = tokio::task::spawn_blocking(move || Store::open(&path))
+            .await
+            .map_err(|error| StartError::Raft(error.to_string()))??
+            .recall_committed()
+            .await;
+        let machine = store
+            .take_machine()
+            .ok_or_else(|| StartError::Raft("no state machine".to_owned()))?;
+        let network = Network {
+            transport: Arc::clone(&transport),
+            addresses: addresses.clone(),
+        };
+        let raft_config = raft_config().map_err(|error| StartError::Raft(error.to_string()))?;
+        let raft = Raft::new(
+            identity.raft_id,
+            Arc::new(raft_config),
+            network,
+            store.log(),
+            machine,
+        )
+        .await
+        .map_err(|error| StartError::Raft(error.to_string()))?;
+        let inner = Arc::new(Inner {
+            proposer: Proposer::start(raft.clone()),
+            read_index: ReadIndex::start(raft.clone()),
+            raft,
+            identity,
+            config,
+            store,
+            addresses,
+            transport,
+            caught_up: AtomicBool::new(false),
+            proposals: Semaphore::new(PROPOSALS as usize),
+            stopping: AtomicBool::new(false),
+            answerer: OnceLock::new(),
+            announced: Announced::default(),
+            contact: Contact::default(),
+            admitting: tokio::sync::Mutex::default(),
+            _data_dir: data_dir,
+        });
+        crate::election::start(&inner);
+        crate::formation::start(&inner);
+        crate::upkeep::start(&inner);
+        Ok(Self { inner })
+    }
+
+    /// Takes no more proposals, so that others hold theirs until there is another leader; waits for
+    /// those on their way, and stops Raft.
+    pub async fn shutdown(&self) {
+        let inner = &self.inner;
+        inner.stopping.store(true, Ordering::Release);
+        let drained = inner.proposals.acquire_many(PROPOSALS);
+        if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
+            tracing::warn!("some writes did not end in time: their outcome is unknown");
+        }
+        inner.proposals.close();
+        if inner.config.peers.len() > 1 {
+            tokio::time::sleep(FAREWELL).await;
+        }
+        if let Err(error) = self.inner.raft.shutdown().await {
+            tracing::warn!(%error, "Raft did not stop cleanly");
+        }
+    }
+
+    /// Whether it has begun to stop: whoever asks should not count on this connection again.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.inner.stopping.load(Ordering::Acquire)
+    }
+
+    /// Answers another node.
+    ///
+    /// # Errors
+    /// [`WireError`] for bytes that make no sense or are meant for another node.
+    pub async fn serve(&self, rpc: Rpc, body: Bytes) -> Result<Vec<u8>, WireError> {
+        let inner = &self.inner;
+        match rpc {
+            Rpc::Append => {
+                let message: AppendEntriesRequest<TypeConfig> = inner.addressed(&body)?;
+                inner.heard_from_leader(&message.vote);
+                wire::encode(&inner.raft.append_entries(message).await)
+            }
+            Rpc::Vote => {
+                let message = inner.addressed(&body)?;
+                let answer = inner.raft.vote(message).await;
+                if answer.as_ref().is_ok_and(|answer| answer.vote_granted) {
+                    inner.contact.note();
+                }
+                wire::encode(&answer)
+            }
+            Rpc::Snapshot => {
+                let message: InstallSnapshotRequest<TypeConfig> = inner.addressed(&body)?;
+                inner.heard_from_leader(&message.vote);
+                wire::encode(&inner.raft.install_snapshot(message).await)
+            }
+            Rpc::Status => wire::encode(&inner.status()),
+            Rpc::Join => {
+                let joiner = wire::decode(&body)?;
+                wire::encode(&crate::formation::admit(inner, joiner).await)
+            }
+            Rpc::Submit => {
+                let request: SubmitRequest = wire::decode(&body)?;
+                let within = Duration::from_millis(request.within_ms);
+                let proposed = inner.propose(request.command, within).await;
+                wire::encode::<SubmitReply>(&proposed.map_err(|error| match error {
+                    ProposeError::NotLeader => None,
+                    ProposeError::Unknown => Some(SubmitError::Unknown),
+                    ProposeError::NotEverywhere => Some(SubmitError::NotEverywhere),
+                }))
+            }
+            Rpc::ReadIndex => wire::encode(&inner.read_index.get().await),
+            Rpc::Question => Ok(inner
+                .answerer
+                .get()
+                .map(|answer| answer(&body))
+                .unwrap_or_default()),
+        }
+    }
+}
+
+fn raft_config() -> Result<Config, openraft::ConfigError> {
+    Config {
+        cluster_name: "strongroom".to_owned(),
+        heartbeat_interval: HEARTBEAT_MS,
+        election_timeout_min: ELECTION_MS.0,
+        election_timeout_max: ELECTION_MS.1,
+        enable_elect: false,
+        max_payload_entries: ENTRIES_PER_MESSAGE,
+        snapshot_max_chunk_size: SNAPSHOT_CHUNK_BYTES,
+        install_snapshot_timeout: 10_000,
+        // Upkeep decides by bytes as well as by entries, which openraft's own policies cannot.
+        snapshot_policy: openraft::SnapshotPolicy::Never,
+        max_in_snapshot_log_to_keep: u64::MAX,
+        ..Config::default()
+    }
+    .validate()
+}
+
+impl Inner {
+    fn addressed<T: DeserializeOwned + Serialize>(&self, body: &[u8]) -> Result<T, WireError> {
+        let Addressed { to, message } = wire::decode(body)?;
+        if to == self.identity.raft_id {
+            Ok(message)
+        } else {
+            Err(WireError::Misaddressed)
+        }
+    }
+
+    pub(crate) fn status(&self) -> NodeStatus {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        NodeStatus {
+            name: self.identity.node_id.clone(),
+            raft_id: self.identity.raft_id,
+            version: self.config.version.clone(),
+            decodes: self.config.decodes,
+            member: metrics.membership_config.nodes().next().is_some(),
+            leader: metrics.current_leader,
+            applied: metrics.last_applied.map(|id| id.index),
+        }
+    }
+
+    pub(crate) fn store_failed(&self) -> bool {
+        self.store.failed() || self.raft.metrics().borrow().running_state.is_err()
+    }
+
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        address: &str,
+        rpc: Rpc,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> Result<T, TransportError> {
+        let answer = self.transport.ask(address, rpc, body, within).await?;
+        wire::decode(&answer).map_err(|_| TransportError::Failed)
+    }
+}
+
+impl Inner {
+    pub(crate) fn this_peer(&self) -> Peer {
+        Peer {
+            name: self.identity.node_id.clone(),
+            address: self
+                .config
+                .peers
+                .get(&self.identity.node_id)
+                .cloned()
+                .unwrap_or_default(),
+            version: self.config.version.clone(),
+        }
+    }
+
+    pub(crate) fn raft_id(&self) -> NodeId {
+        self.identity.raft_id
+    }
+}

@@ -1,0 +1,105 @@
+//! Core's `Replica` port, as a node fulfils it.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use strongroom_core::{
+    ClusterView, Command, LogPosition, ReadError, ReadGate, Readiness, Replica, State, SubmitError,
+    Submitted,
+    replica::{Answerer, PortFuture},
+};
+
+use crate::{leading::Leader, node::Node, types::ServerState};
+
+/// A leader that no quorum has answered for this long counts as none, in milliseconds.
+const QUORUM_SILENCE_MS: u64 = 2_000;
+
+impl Replica for Node {
+    fn submit(
+        &self,
+        command: Command,
+        within: Duration,
+    ) -> PortFuture<'_, Result<Submitted, SubmitError>> {
+        Box::pin(self.inner.submit(command, within))
+    }
+
+    fn read(
+        &self,
+        gate: ReadGate,
+        within: Duration,
+    ) -> PortFuture<'_, Result<Arc<State>, ReadError>> {
+        Box::pin(async move {
+            match gate {
+                ReadGate::Local => self.local(),
+                ReadGate::Linearizable => self.inner.linearize(within).await,
+                ReadGate::AtLeast(index) => {
+                    self.local()?;
+                    self.inner.at_least(index, Instant::now() + within).await
+                }
+            }
+        })
+    }
+
+    fn local(&self) -> Result<Arc<State>, ReadError> {
+        if !self.inner.caught_up.load(Ordering::Acquire) {
+            return Err(ReadError::Starting);
+        }
+        if self.inner.store_failed() {
+            return Err(ReadError::StoreFailed);
+        }
+        Ok(self.inner.store.state())
+    }
+
+    fn next_state(
+        &self,
+        after: Option<LogPosition>,
+        within: Duration,
+    ) -> PortFuture<'_, Arc<State>> {
+        Box::pin(async move {
+            let next = after.map_or(0, |position| position.index + 1);
+            self.inner.store.wait_applied(next, within).await;
+            self.inner.store.state()
+        })
+    }
+
+    fn is_leader(&self) -> bool {
+        matches!(self.inner.leader(), Leader::Here)
+    }
+
+    fn readiness(&self) -> Readiness {
+        if self.inner.store_failed() {
+            return Readiness::StoreFailed;
+        }
+        if !self.inner.caught_up.load(Ordering::Acquire) {
+            return Readiness::Starting;
+        }
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow();
+        let quorum_is_silent = metrics.state == ServerState::Leader
+            && metrics.membership_config.voter_ids().count() > 1
+            && metrics
+                .millis_since_quorum_ack
+                .is_none_or(|silence| silence > QUORUM_SILENCE_MS);
+        if metrics.current_leader.is_none() || quorum_is_silent {
+            return Readiness::NoLeader;
+        }
+        Readiness::Ready
+    }
+
+    fn ask_members(&self, question: Vec<u8>, within: Duration) -> PortFuture<'_, Vec<Bytes>> {
+        Box::pin(crate::view::ask_members(&self.inner, question, within))
+    }
+
+    fn answer_members_with(&self, answerer: Answerer) {
+        if self.inner.answerer.set(answerer).is_err() {
+            tracing::warn!("members are answered by somebody already");
+        }
+    }
+
+    fn cluster(&self) -> PortFuture<'_, ClusterView> {
+        Box::pin(crate::view::cluster(&self.inner))
+    }
+}

@@ -1,0 +1,241 @@
+//! Snapshots on disk: one file each, seen only when it is whole and durable.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, Seek, Write},
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use strongroom_core::State;
+
+use crate::{
+    durable::OpenError,
+    files,
+    snapshot_codec::{self, SnapshotError},
+    types::SnapshotMeta,
+};
+
+const SUFFIX: &str = "snapshot";
+const TEMPORARY: &str = "tmp";
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// The directory of snapshots. The newest is kept.
+pub struct SnapshotFiles {
+    dir: PathBuf,
+    current: Mutex<Option<Current>>,
+    /// The file that a snapshot is being received into.
+    incoming: Mutex<Option<PathBuf>>,
+}
+
+struct Current {
+    meta: SnapshotMeta,
+    path: PathBuf,
+}
+
+impl SnapshotFiles {
+    /// Opens the snapshots below `data_dir` and reads the newest, if there is one. A damaged one is
+    /// set aside under another name, and that is an error: what it held may be nowhere else.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(data_dir: &Path) -> Result<(Self, Option<(SnapshotMeta, State)>), OpenError> {
+        let dir = data_dir.join("snapshots");
+        fs::create_dir_all(&dir).map_err(OpenError::io(&dir))?;
+        files::sync_dir(data_dir).map_err(OpenError::io(data_dir))?;
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(OpenError::io(&dir))? {
+            let path = entry.map_err(OpenError::io(&dir))?.path();
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some(TEMPORARY) => fs::remove_file(&path).map_err(OpenError::io(&path))?,
+                Some(SUFFIX) => paths.push(path),
+                _ => {}
+            }
+        }
+        // Names begin with the index, in digits of one width.
+        paths.sort();
+        let files = Self {
+            dir,
+            current: Mutex::new(None),
+            incoming: Mutex::new(None),
+        };
+        let Some(newest) = paths.pop() else {
+            return Ok((files, None));
+        };
+        let (meta, state) = files.load(&newest)?;
+        for older in paths {
+            fs::remove_file(&older).map_err(OpenError::io(&older))?;
+        }
+        *files.current() = Some(Current {
+            meta: meta.clone(),
+            path: newest,
+        });
+        Ok((files, Some((meta, state))))
+    }
+
+    fn load(&self, path: &Path) -> Result<(SnapshotMeta, State), OpenError> {
+        let file = File::open(path).map_err(OpenError::io(path))?;
+        match snapshot_codec::read(&mut BufReader::with_capacity(BUFFER_BYTES, file)) {
+            Ok(snapshot) => Ok(snapshot),
+            Err(SnapshotError::Io(source)) => Err(OpenError::io(path)(source)),
+            Err(SnapshotError::NewerFormat(found)) => Err(OpenError::NewerFormat {
+                dir: self.dir.clone(),
+                found,
+            }),
+            Err(error) => {
+                let aside = path.with_extension("damaged");
+                fs::rename(path, &aside).map_err(OpenError::io(path))?;
+                files::sync_dir(&self.dir).map_err(OpenError::io(&self.dir))?;
+                Err(OpenError::Corrupt {
+                    path: aside,
+                    reason: error.to_string(),
+                })
+            }
+        }
+    }
+
+    /// Writes a snapshot and makes it the newest. If a newer one has come in the meantime, that one
+    /// stays. Returns the newest. Blocks.
+    ///
+    /// # Errors
+    /// When the file system refuses; what was there before stays.
+    pub fn write(&self, meta: &SnapshotMeta, state: &State) -> io::Result<(SnapshotMeta, File)> {
+        let (path, file) = self.temporary("building")?;
+        let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
+        let written = snapshot_codec::write(&mut writer, meta, state)
+            .and_then(|()| writer.flush())
+            .and_then(|()| self.keep(&path, writer.get_ref(), meta));
+        written.inspect_err(|_| self.discard(&path))
+    }
+
+    /// A new file to receive a snapshot into. An earlier one that was not installed is dropped.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn receive(&self) -> io::Result<File> {
+        let (path, file) = self.temporary("incoming")?;
+        let earlier = self.incoming().replace(path);
+        if let Some(earlier) = earlier {
+            self.discard(&earlier);
+        }
+        Ok(file)
+    }
+
+    /// Checks a received snapshot against what it was announced as, and makes it the newest. Blocks.
+    ///
+    /// # Errors
+    /// See [`SnapshotError`]; what was there before stays.
+    pub fn install(&self, mut file: File, meta: &SnapshotMeta) -> Result<State, SnapshotError> {
+        let (found, state) = verify(&mut file)?;
+        if found != *meta {
+            return Err(SnapshotError::Mislabelled);
+        }
+        let path = match self.incoming().take_if(|path| same_file(path, &file)) {
+            Some(path) => path,
+            // Not the file we gave out last: keep a copy of what was checked.
+            None => {
+                let (path, mut copy) = self.temporary("copy")?;
+                file.rewind()?;
+                io::copy(&mut file, &mut copy)?;
+                copy.sync_all()?;
+                path
+            }
+        };
+        self.keep(&path, &file, meta)
+            .inspect_err(|_| self.discard(&path))?;
+        Ok(state)
+    }
+
+    /// The newest snapshot, to be read from its beginning.
+    ///
+    /// # Errors
+    /// When the file system refuses.
+    pub fn newest(&self) -> io::Result<Option<(SnapshotMeta, File)>> {
+        let current = self.current();
+        let Some(current) = current.as_ref() else {
+            return Ok(None);
+        };
+        Ok(Some((current.meta.clone(), File::open(&current.path)?)))
+    }
+
+    /// Makes a whole file durable and the newest: contents, then name, and then the older go.
+    fn keep(
+        &self,
+        temporary: &Path,
+        file: &File,
+        meta: &SnapshotMeta,
+    ) -> io::Result<(SnapshotMeta, File)> {
+        file.sync_all()?;
+        let mut current = self.current();
+        if let Some(newer) = current
+            .as_ref()
+            .filter(|c| c.meta.last_log_id > meta.last_log_id)
+        {
+            self.discard(temporary);
+            return Ok((newer.meta.clone(), File::open(&newer.path)?));
+        }
+        let index = meta.last_log_id.map_or(0, |id| id.index);
+        let path = self
+            .dir
+            .join(format!("{index:020}-{:016x}.{SUFFIX}", random()?));
+        fs::rename(temporary, &path)?;
+        files::sync_dir(&self.dir)?;
+        let file = File::open(&path)?;
+        if let Some(older) = current.replace(Current {
+            meta: meta.clone(),
+            path,
+        }) {
+            self.discard(&older.path);
+        }
+        Ok((meta.clone(), file))
+    }
+
+    fn temporary(&self, what: &str) -> io::Result<(PathBuf, File)> {
+        let path = self
+            .dir
+            .join(format!("{what}-{:016x}.{TEMPORARY}", random()?));
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)?;
+        Ok((path, file))
+    }
+
+    /// Removes a file that nothing needs. If that fails, the next start tries again.
+    fn discard(&self, path: &Path) {
+        if let Err(error) = fs::remove_file(path) {
+            tracing::warn!(path = %path.display(), %error, "a file was left behind");
+        }
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Current>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn incoming(&self) -> MutexGuard<'_, Option<PathBuf>> {
+        self.incoming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Reads a snapshot from its beginning and checks it. Whoever receives one calls this before handing
+/// it to openraft, for which a snapshot that does not install is the end of the node. Blocks.
+///
+/// # Errors
+/// See [`SnapshotError`].
+pub fn verify(file: &mut File) -> Result<(SnapshotMeta, State), SnapshotError> {
+    file.rewind()?;
+    snapshot_codec::read(&mut BufReader::with_capacity(BUFFER_BYTES, file))
+}
+
+fn same_file(path: &Path, file: &File) -> bool {
+    let (Ok(a), Ok(b)) = (fs::metadata(path), file.metadata()) else {
+        return false;
+    };
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
+fn random() -> io::Result<u64> {
+    getrandom::u64().map_err(|e| io::Error::other(e.to_string()))
+}

@@ -1,0 +1,135 @@
+//! What a node keeps: the log store and the state machine, opened together.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use openraft::storage::RaftLogStorage;
+use strongroom_core::State;
+
+pub(crate) use crate::durable::OpenError;
+use crate::{
+    log_store::LogStore,
+    machine::{Machine, View},
+};
+
+/// The log, the vote, the snapshots and what has been applied.
+pub(crate) struct Store {
+    log: LogStore,
+    /// Taken by openraft at the start.
+    machine: Mutex<Option<Machine>>,
+    view: View,
+    snapshots: PathBuf,
+    /// What this node had committed when it stopped.
+    committed_before: Option<u64>,
+}
+
+impl Store {
+    /// Opens or makes the store in the data directory. Blocks.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(crate) fn open(data_dir: &Path) -> Result<Self, OpenError> {
+        let log = LogStore::open(data_dir)?;
+        let machine = Machine::open(data_dir)?;
+        // A log that was purged up to a snapshot is of no use without that snapshot.
+        machine.check_against(log.ends().last_purged_log_id, data_dir)?;
+        let view = machine.view();
+        Ok(Self {
+            log,
+            machine: Mutex::new(Some(machine)),
+            view,
+            snapshots: data_dir.join("snapshots"),
+            committed_before: None,
+        })
+    }
+
+    /// Notes what had been committed before this start.
+    pub(crate) async fn recall_committed(mut self) -> Self {
+        self.committed_before = self
+            .log
+            .read_committed()
+            .await
+            .ok()
+            .flatten()
+            .map(|id| id.index);
+        self
+    }
+
+    pub(crate) fn log(&self) -> LogStore {
+        self.log.clone()
+    }
+
+    /// The state machine; `None` once it has been handed out.
+    pub(crate) fn take_machine(&self) -> Option<Machine> {
+        self.machine
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+
+    pub(crate) fn failed(&self) -> bool {
+        self.log.failed().borrow().is_some()
+    }
+
+    pub(crate) fn state(&self) -> Arc<State> {
+        Arc::clone(&self.view.load().state)
+    }
+
+    /// The state, if the entry at `index` has been applied.
+    pub(crate) fn state_at(&self, index: u64) -> Option<Arc<State>> {
+        let published = self.view.load();
+        let reached = published.last_applied.is_some_and(|id| id.index >= index);
+        reached.then(|| Arc::clone(&published.state))
+    }
+
+    /// Waits until the entry at `index` has been applied, at most `within`.
+    pub(crate) async fn wait_applied(&self, index: u64, within: Duration) {
+        let mut applied = self.view.applied();
+        let reached = applied.wait_for(|applied| applied.is_some_and(|at| at >= index));
+        // Whoever waits looks again: a closed channel and a late index are the same to it.
+        let _ = tokio::time::timeout(within, reached).await;
+    }
+
+    pub(crate) fn applied_what_was_committed(&self) -> bool {
+        self.committed_before
+            .is_none_or(|index| self.state_at(index).is_some())
+    }
+
+    pub(crate) fn log_bytes_from(&self, index: u64) -> u64 {
+        self.log.bytes_from(index)
+    }
+
+    /// The first index from which on, up to `last`, the log weighs at most `bytes`.
+    pub(crate) fn first_index_within(&self, last: u64, bytes: u64) -> Option<u64> {
+        let beyond = self.log.bytes_from(last + 1);
+        let weight = |first| self.log.bytes_from(first).saturating_sub(beyond);
+        let (mut light, mut heavy) = (last + 1, 0);
+        if weight(heavy) <= bytes {
+            return None;
+        }
+        while light - heavy > 1 {
+            let middle = heavy + (light - heavy) / 2;
+            if weight(middle) <= bytes {
+                light = middle
+            } else {
+                heavy = middle
+            }
+        }
+        Some(light)
+    }
+
+    /// Bytes of the newest snapshot; 0 if there is none.
+    pub(crate) fn snapshot_bytes(&self) -> u64 {
+        let Ok(entries) = std::fs::read_dir(&self.snapshots) else {
+            return 0;
+        };
+        entries
+            .filter_map(|entry| entry.ok()?.metadata().ok())
+            .map(|metadata| metadata.len())
+            .max()
+            .unwrap_or(0)
+    }
+}

@@ -1,0 +1,167 @@
+//! What nodes say to each other: one format byte, then postcard.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::time::Duration;
+use strongroom_core::{Command, SubmitError, Submitted, replica::PortFuture};
+
+/// The format of messages between nodes that this version speaks.
+pub const WIRE_FORMAT: u8 = 1;
+
+/// A question one node can ask another.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Rpc {
+    /// Raft's AppendEntries.
+    Append,
+    /// Raft's RequestVote.
+    Vote,
+    /// A chunk of a snapshot.
+    Snapshot,
+    /// Who are you, and where do you stand?
+    Status,
+    /// Let me in.
+    Join,
+    /// Replicate this command; only the leader does.
+    Submit,
+    /// What must a linearizable read have seen? Only the leader answers.
+    ReadIndex,
+    /// A question of the use cases, which answer it.
+    Question,
+}
+
+impl Rpc {
+    /// All of them.
+    pub const ALL: [Self; 8] = [
+        Self::Append,
+        Self::Vote,
+        Self::Snapshot,
+        Self::Status,
+        Self::Join,
+        Self::Submit,
+        Self::ReadIndex,
+        Self::Question,
+    ];
+
+    /// Its word in a path.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Append => "append",
+            Self::Vote => "vote",
+            Self::Snapshot => "snapshot",
+            Self::Status => "status",
+            Self::Join => "join",
+            Self::Submit => "submit",
+            Self::ReadIndex => "read-index",
+            Self::Question => "question",
+        }
+    }
+}
+
+/// Why another node gave no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum TransportError {
+    /// No connection was made, so the question was never heard.
+    #[error("no connection")]
+    Unreachable,
+    /// No answer in time. The question may have been heard.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The connection broke or the answer made no sense. The question may have been heard.
+    #[error("the connection failed")]
+    Failed,
+}
+
+/// Carries bytes to another node. The server's HTTP client implements it.
+pub trait Transport: Send + Sync + 'static {
+    /// Asks the node at `address` and waits for its answer, at most `within`.
+    ///
+    /// # Errors
+    /// See [`TransportError`].
+    fn ask<'a>(
+        &'a self,
+        address: &'a str,
+        rpc: Rpc,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> PortFuture<'a, Result<Bytes, TransportError>>;
+}
+
+/// Bytes from another node that make no sense, or are not meant for this one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum WireError {
+    /// Another format, or malformed.
+    #[error("malformed message")]
+    Malformed,
+    /// The message is for another node, perhaps one that had this address before.
+    #[error("the message is for another node")]
+    Misaddressed,
+}
+
+/// A Raft message with the id of the node it is for: an address may have been taken over.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Addressed<T> {
+    pub(crate) to: u64,
+    pub(crate) message: T,
+}
+
+/// A node about itself.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct NodeStatus {
+    pub(crate) name: String,
+    pub(crate) raft_id: u64,
+    pub(crate) version: String,
+    /// The newest format of commands that it decodes.
+    pub(crate) decodes: u8,
+    /// Whether it belongs to a cluster (its log holds a membership).
+    pub(crate) member: bool,
+    pub(crate) leader: Option<u64>,
+    pub(crate) applied: Option<u64>,
+}
+
+/// A node that wants to become a member.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Joiner {
+    pub(crate) name: String,
+    pub(crate) raft_id: u64,
+    pub(crate) address: String,
+    pub(crate) version: String,
+}
+
+/// Why a node was not let in.
+#[derive(Clone, Debug, Serialize, Deserialize, thiserror::Error)]
+pub(crate) enum JoinError {
+    #[error("this node does not lead")]
+    NotLeader,
+    #[error("the node is not in VAULT_PEERS")]
+    UnknownName,
+    #[error("another live node has this name")]
+    NameTaken,
+    #[error("the leader does not reach the node at its address")]
+    Unreachable,
+    #[error("the node did not catch up in time")]
+    NotLevel,
+    #[error("the membership could not be changed: {0}")]
+    Raft(String),
+}
+
+/// A command with the time left for it, in milliseconds.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SubmitRequest {
+    pub(crate) command: Command,
+    pub(crate) within_ms: u64,
+}
+
+/// The leader's answer. `Err(None)`: not handed over, since the asked node does not lead.
+pub(crate) type SubmitReply = Result<Submitted, Option<SubmitError>>;
+
+pub(crate) fn encode<T: Serialize>(value: &T) -> Result<Vec<u8>, WireError> {
+    postcard::to_extend(value, vec![WIRE_FORMAT]).map_err(|_| WireError::Malformed)
+}
+
+pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> {
+    match bytes.split_first() {
+        Some((&WIRE_FORMAT, body)) => postcard::from_bytes(body).map_err(|_| WireError::Malformed),
+        _ => Err(WireError::Malformed),
+    }
+}

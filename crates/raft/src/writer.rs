@@ -1,0 +1,291 @@
+//! The one thread that writes: it takes all that waits, writes it, passes the barrier once, and only
+//! then tells those who waited (invariant 7).
+
+use std::{
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, PoisonError, mpsc},
+    thread,
+    time::Duration,
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    durable::{Disk, DiskError},
+    keys::Key,
+    rows,
+};
+
+/// Requests that share one barrier at most. More would only delay the first of them.
+const GROUP_REQUESTS: usize = 1_024;
+/// Bytes that share one barrier at most, one request aside.
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
+/// Rows removed at a time when purging; what waits is served in between.
+const PURGE_ROWS: usize = 256;
+/// How long a lazy write may wait for a barrier of another's.
+const LAZY_DELAY: Duration = Duration::from_millis(250);
+
+/// One change of the store.
+pub(crate) enum Change {
+    /// Writes an entry.
+    Entry { index: u64, bytes: Vec<u8> },
+    /// Removes the entries from here on.
+    Truncate { from: u64 },
+    /// Records the purge point, and removes the entries up to it in the background.
+    Purge { upto: u64, point: Vec<u8> },
+    /// Writes a named value.
+    Value { key: Key, value: Vec<u8> },
+}
+
+impl Change {
+    fn weight(&self) -> usize {
+        match self {
+            Self::Entry { bytes, .. } => bytes.len(),
+            Self::Value { value, .. } | Self::Purge { point: value, .. } => value.len(),
+            Self::Truncate { .. } => 0,
+        }
+    }
+}
+
+/// The store can no longer persist, with the reason. It stays so until it is opened again
+/// (invariant 8).
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("the store has failed: {0}")]
+pub struct StoreFailed(pub Arc<str>);
+
+impl From<StoreFailed> for io::Error {
+    fn from(failed: StoreFailed) -> Self {
+        Self::other(failed)
+    }
+}
+
+/// Called once the change is durable, or never will be.
+pub(crate) type Done = Box<dyn FnOnce(Result<(), StoreFailed>) + Send>;
+
+struct Request {
+    changes: Vec<Change>,
+    /// None: it may wait for another's barrier.
+    done: Option<Done>,
+}
+
+/// The way to the writing thread. Dropping it writes what waits and ends the thread.
+pub(crate) struct Writer {
+    requests: Mutex<Option<mpsc::Sender<Request>>>,
+    failed: watch::Receiver<Option<StoreFailed>>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Writer {
+    /// Starts the thread. `purged` is the last purge point, up to which a crash may have left rows.
+    pub(crate) fn start(disk: Arc<Disk>, purged: Option<u64>) -> io::Result<Self> {
+        let (requests, queue) = mpsc::channel();
+        let (fail, failed) = watch::channel(None);
+        let thread = thread::Builder::new()
+            .name("store-writer".to_owned())
+            .spawn(move || {
+                let purging = purged.map(|upto| Purging { from: 0, upto });
+                Loop {
+                    disk,
+                    queue,
+                    fail,
+                    purging,
+                    dirty: false,
+                }
+                .run();
+            })?;
+        Ok(Self {
+            requests: Mutex::new(Some(requests)),
+            failed,
+            thread: Some(thread),
+        })
+    }
+
+    /// Hands over changes in order; `done` is called from the writing thread once they are durable.
+    pub(crate) fn submit(&self, changes: Vec<Change>, done: Done) {
+        self.send(Request {
+            changes,
+            done: Some(done),
+        });
+    }
+
+    /// Hands over changes that become durable with the next barrier.
+    pub(crate) fn submit_lazily(&self, changes: Vec<Change>) {
+        self.send(Request {
+            changes,
+            done: None,
+        });
+    }
+
+    fn send(&self, request: Request) {
+        let requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = match requests.as_ref() {
+            Some(requests) => requests.send(request).err().map(|e| e.0),
+            None => Some(request),
+        };
+        if let Some(done) = refused.and_then(|request| request.done) {
+            done(Err(self
+                .check()
+                .err()
+                .unwrap_or_else(|| StoreFailed("it is closed".into()))));
+        }
+    }
+
+    /// Whether the store still persists.
+    pub(crate) fn check(&self) -> Result<(), StoreFailed> {
+        self.failed.borrow().clone().map_or(Ok(()), Err)
+    }
+
+    /// Becomes `Some` when the store fails.
+    pub(crate) fn failed(&self) -> watch::Receiver<Option<StoreFailed>> {
+        self.failed.clone()
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.requests
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Entries being removed in the background.
+struct Purging {
+    from: u64,
+    upto: u64,
+}
+
+struct Loop {
+    disk: Arc<Disk>,
+    queue: mpsc::Receiver<Request>,
+    fail: watch::Sender<Option<StoreFailed>>,
+    purging: Option<Purging>,
+    /// Something was written since the last barrier.
+    dirty: bool,
+}
+
+impl Loop {
+    fn run(mut self) {
+        while let Some(group) = self.next_group() {
+            let (changes, waiting): (Vec<_>, Vec<_>) = group
+                .into_iter()
+                .map(|request| (request.changes, request.done))
+                .unzip();
+            let waiting: Vec<Done> = waiting.into_iter().flatten().collect();
+            // sled panics on what it thinks cannot happen. After that nothing it says counts.
+            let written = catch_unwind(AssertUnwindSafe(|| {
+                self.write(changes.into_iter().flatten(), !waiting.is_empty())
+            }))
+            .unwrap_or_else(|_| Err(DiskError("sled panicked".to_owned())));
+            let result = written.map_err(|e| StoreFailed(e.0.into()));
+            if let Err(failed) = &result {
+                tracing::error!(reason = %failed.0, "the store has failed; nothing more is written");
+                self.fail.send_replace(Some(failed.clone()));
+            }
+            for done in waiting {
+                done(result.clone());
+            }
+            if let Err(failed) = result {
+                return self.refuse(&failed);
+            }
+        }
+    }
+
+    /// All that waits, up to a limit. Empty when there is only background work; `None` at the end.
+    fn next_group(&self) -> Option<Vec<Request>> {
+        let first = if self.purging.is_some() {
+            match self.queue.try_recv() {
+                Ok(request) => Some(request),
+                Err(mpsc::TryRecvError::Empty) => None,
+                Err(mpsc::TryRecvError::Disconnected) => return self.last_group(),
+            }
+        } else if self.dirty {
+            match self.queue.recv_timeout(LAZY_DELAY) {
+                Ok(request) => Some(request),
+                Err(mpsc::RecvTimeoutError::Timeout) => None,
+                Err(mpsc::RecvTimeoutError::Disconnected) => return self.last_group(),
+            }
+        } else {
+            Some(self.queue.recv().ok()?)
+        };
+        let mut weight = 0;
+        let mut group = Vec::new();
+        let mut next = first;
+        while let Some(request) = next {
+            weight += request.changes.iter().map(Change::weight).sum::<usize>();
+            group.push(request);
+            let full = weight >= GROUP_BYTES || group.len() >= GROUP_REQUESTS;
+            next = if full {
+                None
+            } else {
+                self.queue.try_recv().ok()
+            };
+        }
+        Some(group)
+    }
+
+    /// At the end: one more barrier if something waits for it. Purging goes on at the next start.
+    fn last_group(&self) -> Option<Vec<Request>> {
+        if self.dirty
+            && let Err(error) = catch_unwind(AssertUnwindSafe(|| self.disk.barrier()))
+                .unwrap_or_else(|_| Err(DiskError("sled panicked".to_owned())))
+        {
+            tracing::error!(%error, "the last lazy writes were not made durable");
+        }
+        None
+    }
+
+    fn write(
+        &mut self,
+        changes: impl Iterator<Item = Change>,
+        awaited: bool,
+    ) -> Result<(), DiskError> {
+        let mut lazy = false;
+        for change in changes {
+            lazy = true;
+            self.apply(change)?;
+        }
+        if let Some(Purging { from, upto }) = self.purging.take() {
+            self.purging =
+                rows::purge(&self.disk, from, upto, PURGE_ROWS)?.map(|from| Purging { from, upto });
+        }
+        let idle = !lazy && self.purging.is_none();
+        if awaited || (self.dirty && idle) {
+            self.disk.barrier()?;
+            self.dirty = false;
+        } else {
+            self.dirty = true;
+        }
+        Ok(())
+    }
+
+    fn apply(&mut self, change: Change) -> Result<(), DiskError> {
+        match change {
+            Change::Entry { index, bytes } => rows::write(&self.disk, index, &bytes),
+            Change::Truncate { from } => rows::truncate(&self.disk, from),
+            Change::Value { key, value } => self.disk.put(&key, Some(&value)),
+            Change::Purge { upto, point } => {
+                self.disk.put(&Key::PURGED, Some(&point))?;
+                // The log never again has an entry at or before its purge point, so removing those
+                // later never hits a new one.
+                let from = self.purging.take().map_or(0, |purging| purging.from);
+                self.purging = Some(Purging { from, upto });
+                Ok(())
+            }
+        }
+    }
+
+    fn refuse(self, failed: &StoreFailed) {
+        // The sender's end closes with the Writer; until then every request is answered.
+        while let Ok(request) = self.queue.recv() {
+            if let Some(done) = request.done {
+                done(Err(failed.clone()));
+            }
+        }
+    }
+}

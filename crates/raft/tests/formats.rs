@@ -1,0 +1,150 @@
+//! An upgrade under way: members of different versions in one cluster, in one process.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, OnceLock},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use strongroom_core::{
+    Applied, Command, KmsKeyId, MountName, Replica, SubmitError, command::MountSettings,
+    replica::PortFuture, rewrap::Watermark,
+};
+use strongroom_raft::{DataDir, Node, NodeConfig, Rpc, Transport, TransportError};
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// Carries messages between the nodes of this process, by address.
+#[derive(Default)]
+struct Wires(Mutex<HashMap<String, Arc<OnceLock<Arc<Node>>>>>);
+
+impl Transport for Wires {
+    fn ask<'a>(
+        &'a self,
+        address: &'a str,
+        rpc: Rpc,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> PortFuture<'a, Result<Bytes, TransportError>> {
+        Box::pin(async move {
+            let place = self.0.lock().unwrap().get(address).cloned();
+            let node = place.and_then(|place| place.get().cloned());
+            let node = node.ok_or(TransportError::Unreachable)?;
+            let answer = tokio::time::timeout(within, node.serve(rpc, body.into())).await;
+            answer
+                .map_err(|_| TransportError::TimedOut)?
+                .map(Bytes::from)
+                .map_err(|_| TransportError::Failed)
+        })
+    }
+}
+
+async fn start(dir: &tempfile::TempDir, wires: &Arc<Wires>, name: &str, decodes: u8) -> Arc<Node> {
+    let peers: BTreeMap<_, _> = ["1", "2", "3"]
+        .map(|name| (name.to_owned(), format!("node-{name}")))
+        .into();
+    let config = NodeConfig {
+        name: name.to_owned(),
+        peers,
+        version: "test".to_owned(),
+        decodes,
+        snapshot_log_bytes: 1 << 20,
+        snapshot_log_entries: 1_000,
+    };
+    let data_dir = DataDir::open(&dir.path().join(name), name).unwrap();
+    let transport: Arc<dyn Transport> = Arc::clone(wires) as Arc<dyn Transport>;
+    let node = Arc::new(Node::start(data_dir, config, transport).await.unwrap());
+    let place = Arc::new(OnceLock::new());
+    place.set(Arc::clone(&node)).ok().unwrap();
+    wires
+        .0
+        .lock()
+        .unwrap()
+        .insert(format!("node-{name}"), place);
+    node
+}
+
+/// A command that the first format does not hold.
+fn newer() -> Command {
+    let target = Watermark {
+        key_id: KmsKeyId("key".to_owned()),
+        rotation_at: None,
+        material_id: None,
+    };
+    let command = Command::AdoptWatermark { watermark: target };
+    assert!(command.since() > 1);
+    command
+}
+
+fn older(name: &str) -> Command {
+    let command = Command::CreateMount {
+        mount: MountName::parse(name).unwrap(),
+        settings: MountSettings::default(),
+    };
+    assert_eq!(command.since(), 1);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_waits_for_the_oldest_member() {
+    let newest = strongroom_core::codec::FORMAT;
+    let (dir, wires) = (tempfile::tempdir().unwrap(), Arc::new(Wires::default()));
+    let one = start(&dir, &wires, "1", newest).await;
+    let two = start(&dir, &wires, "2", newest).await;
+    let three = start(&dir, &wires, "3", 1).await;
+
+    // Reads open once the cluster has its identity.
+    while one.local().is_err() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // What every version decodes is replicated, and through every node.
+    for (node, name) in [(&one, "a"), (&two, "b"), (&three, "c")] {
+        let submitted = node.submit(older(name), WITHIN).await;
+        assert!(
+            matches!(submitted.unwrap().applied, Applied::Effect(_)),
+            "{name}"
+        );
+    }
+    // What the third does not decode is not, through whichever node it is asked.
+    for node in [&one, &two, &three] {
+        assert_eq!(
+            node.submit(newer(), WITHIN).await.unwrap_err(),
+            SubmitError::NotEverywhere
+        );
+    }
+
+    // A member that cannot be asked has announced nothing.
+    wires.0.lock().unwrap().remove("node-3");
+    three.shutdown().await;
+    drop(three);
+    let submitted = one.submit(newer(), WITHIN).await;
+    assert_eq!(submitted.unwrap_err(), SubmitError::NotEverywhere);
+
+    // Upgraded: nobody has to say so.
+    let three = start(&dir, &wires, "3", newest).await;
+    let accepted = async {
+        loop {
+            match one.submit(newer(), WITHIN).await {
+                Ok(submitted) => return submitted,
+                Err(SubmitError::NotEverywhere) => {
+                    tokio::time::sleep(Duration::from_millis(100)).await
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    let accepted = tokio::time::timeout(Duration::from_secs(60), accepted)
+        .await
+        .unwrap();
+    assert!(matches!(accepted.applied, Applied::Effect(_)));
+    for node in [one, two, three] {
+        node.shutdown().await;
+    }
+}
