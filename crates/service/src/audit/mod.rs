@@ -1,0 +1,263 @@
+//! The audit trail: one per node, JSON lines chained by their hashes.
+//!
+//! A request's record is in the file before the request has its effect, and if it cannot be, there
+//! is no effect: [`Audit::write`] refuses, at once and for as long as the trail cannot be written.
+//! The trail heals by itself when the disk does.
+//!
+//! Reading order: [`record`] (what a line is), [`chain`], [`trail`] (appending and repairing),
+//! [`writer`] (the thread), [`recover`] (after a crash), [`verify`].
+
+use std::{
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::Ordering,
+        mpsc::{Sender, channel},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{Semaphore, oneshot};
+
+mod chain;
+mod files;
+mod read;
+mod record;
+mod recover;
+#[cfg(test)]
+mod tests;
+mod trail;
+mod verify;
+mod writer;
+
+pub use chain::Reason;
+pub use read::PAGE_RECORDS;
+pub use record::Entry;
+pub use verify::{Beginning, FirstBad, HeadCheck, VerifyReport, verify, verify_from};
+
+use trail::{Disk, RealDisk, Trail};
+use writer::{Clock, Request, Shared, Writer};
+
+/// Records that may wait for the writer at a time. More callers than this wait for a place.
+const QUEUE: usize = 8_192;
+/// How long a disk operation may take before the trail counts as unavailable: a disk that hangs
+/// must cost a refusal, not a request that never ends.
+const STALL: Duration = Duration::from_secs(5);
+
+/// How long a written record may wait for its disk sync.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SyncPolicy {
+    /// At most this long.
+    Within(Duration),
+    /// Not at all: synced before the write is answered.
+    Always,
+}
+
+/// Where the trail goes.
+#[derive(Clone, Debug)]
+pub struct AuditConfig {
+    /// The directory, made if it does not exist. One process at a time uses it.
+    pub dir: PathBuf,
+    /// This node's name, for the records.
+    pub node: String,
+    /// How long a record may wait for its sync.
+    pub sync: SyncPolicy,
+    /// The size at which a new file is begun.
+    pub file_bytes: u64,
+}
+
+/// Why a trail cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// Another process has it.
+    #[error("the audit directory {0} is in use by another process")]
+    InUse(PathBuf),
+    /// The file system says no.
+    #[error("the audit directory {dir} cannot be used: {source}")]
+    Io {
+        /// The directory.
+        dir: PathBuf,
+        /// What the file system says.
+        source: io::Error,
+    },
+}
+
+/// The record was not written, and nothing that it stands for may happen.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("the audit trail cannot be written")]
+pub struct AuditUnavailable;
+
+/// A record's number, from 1.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Seq(pub u64);
+
+/// Counts since the trail was opened.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct AuditStats {
+    /// Records written on behalf of callers.
+    pub records: u64,
+    /// Writes that carried them.
+    pub batches: u64,
+    /// Syncs.
+    pub syncs: u64,
+    /// Failed writes, syncs and repairs.
+    pub failures: u64,
+    /// The last record's number.
+    pub last_seq: u64,
+}
+
+/// The trail. Clones share it; the last one to go syncs what is left.
+#[derive(Clone)]
+pub struct Audit {
+    handle: Arc<Handle>,
+}
+
+struct Handle {
+    dir: PathBuf,
+    /// Emptied on drop, which ends the writer.
+    queue: Option<Sender<Request>>,
+    places: Arc<Semaphore>,
+    shared: Arc<Shared>,
+    clock: Clock,
+    writer: JoinHandle<()>,
+}
+
+impl Audit {
+    /// Opens the trail, repairs what a crash tore, and starts its writer. Blocks on the disk.
+    ///
+    /// # Errors
+    /// The directory is in use, or the file system says no.
+    pub fn open(config: AuditConfig) -> Result<Self, AuditError> {
+        Self::open_on(config, RealDisk)
+    }
+
+    fn open_on<D: Disk>(config: AuditConfig, disk: D) -> Result<Self, AuditError> {
+        let dir = config.dir;
+        let failed = |source| AuditError::Io {
+            dir: dir.clone(),
+            source,
+        };
+        let lock = files::claim(&dir).map_err(failed)?;
+        let lock = lock.ok_or_else(|| AuditError::InUse(dir.clone()))?;
+        let trail = Trail::open(dir.clone(), config.node, config.file_bytes, disk);
+        let trail = trail.map_err(failed)?;
+        let shared = Arc::new(Shared::default());
+        shared.last_seq.store(trail.last_seq(), Ordering::Release);
+        shared.syncs.store(trail.syncs, Ordering::Relaxed);
+        let clock = Clock(Instant::now());
+        let (queue, requests) = channel();
+        let writer = Writer {
+            trail,
+            queue: requests,
+            policy: config.sync,
+            shared: Arc::clone(&shared),
+            clock,
+        };
+        let run = move || {
+            writer.run();
+            // Until here nobody else may write.
+            drop(lock);
+        };
+        let writer = thread::Builder::new()
+            .name("audit".into())
+            .spawn(run)
+            .map_err(failed)?;
+        let places = Arc::new(Semaphore::new(QUEUE));
+        let queue = Some(queue);
+        Ok(Self {
+            handle: Arc::new(Handle {
+                dir,
+                queue,
+                places,
+                shared,
+                clock,
+                writer,
+            }),
+        })
+    }
+
+    /// Writes one record. It is in the file when this returns, and on the disk as soon as the
+    /// policy says. Needs a Tokio runtime with its timer. Dropping the future may leave the record
+    /// written.
+    ///
+    /// # Errors
+    /// The trail cannot be written; then what the record stands for must not happen.
+    pub async fn write(&self, entry: Entry) -> Result<Seq, AuditUnavailable> {
+        if !self.healthy() {
+            return Err(AuditUnavailable);
+        }
+        let written = async {
+            let places = Arc::clone(&self.handle.places);
+            let place = places.acquire_owned().await.map_err(|_| AuditUnavailable)?;
+            let (reply, answer) = oneshot::channel();
+            let queue = self.handle.queue.as_ref().ok_or(AuditUnavailable)?;
+            queue
+                .send(Request {
+                    entry,
+                    reply,
+                    place,
+                })
+                .map_err(|_| AuditUnavailable)?;
+            answer.await.map_err(|_| AuditUnavailable)?
+        };
+        tokio::time::timeout(STALL, written)
+            .await
+            .unwrap_or(Err(AuditUnavailable))
+    }
+
+    /// Whether records can be written, as far as is known.
+    #[must_use]
+    pub fn healthy(&self) -> bool {
+        let shared = &self.handle.shared;
+        let busy_since = shared.busy_since.load(Ordering::Acquire);
+        let busy = self.handle.clock.millis().saturating_sub(busy_since);
+        let stalled = busy_since > 0 && u128::from(busy) > STALL.as_millis();
+        !stalled && !shared.failed.load(Ordering::Acquire) && !self.handle.writer.is_finished()
+    }
+
+    /// Reads records back, in order: with `after`, the ones that follow it; without, the newest.
+    /// At most `limit` records, [`PAGE_RECORDS`], and a few megabytes; a page that is not empty can
+    /// be followed by the next.
+    ///
+    /// # Errors
+    /// The file system says no.
+    pub async fn read(
+        &self,
+        after: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<serde_json::Value>, io::Error> {
+        let limit = limit.min(PAGE_RECORDS);
+        let last = self.handle.shared.last_seq.load(Ordering::Acquire);
+        let newest = last.saturating_sub(u64::try_from(limit).unwrap_or(u64::MAX));
+        let (dir, after) = (self.handle.dir.clone(), after.unwrap_or(newest));
+        tokio::task::spawn_blocking(move || read::page(&dir, after, last, limit))
+            .await
+            .map_err(io::Error::other)?
+    }
+
+    /// Counts since the trail was opened.
+    #[must_use]
+    pub fn stats(&self) -> AuditStats {
+        let shared = &self.handle.shared;
+        AuditStats {
+            records: shared.records.load(Ordering::Relaxed),
+            batches: shared.batches.load(Ordering::Relaxed),
+            syncs: shared.syncs.load(Ordering::Relaxed),
+            failures: shared.failures.load(Ordering::Relaxed),
+            last_seq: shared.last_seq.load(Ordering::Acquire),
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.queue = None;
+        // A disk that hangs must not keep the process from ending.
+        let deadline = Instant::now() + STALL;
+        while !self.writer.is_finished() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The trail as its users see it: written by many, read back, verified, and hurt.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use super::{trail::Disk, *};
+
+mod crash;
+mod faults;
+mod load;
+mod tamper;
+
+fn config(dir: &Path) -> AuditConfig {
+    AuditConfig {
+        dir: dir.to_owned(),
+        node: "n1".into(),
+        sync: SyncPolicy::Within(Duration::from_millis(10)),
+        file_bytes: 1 << 20,
+    }
+}
+
+fn entry(number: usize) -> Entry {
+    Entry {
+        request_id: format!("r-{number}"),
+        actor: "reader".into(),
+        client_ip: Some("10.0.0.1".parse().unwrap()),
+        peer_ip: Some("10.0.0.2".parse().unwrap()),
+        action: "secret.read".into(),
+        target: format!("secret/number/{number}"),
+        outcome: "allowed".into(),
+        status: Some(200),
+    }
+}
+
+/// A finished trail of so many records, in files of so many bytes.
+async fn trail(dir: &Path, records: usize, file_bytes: u64) {
+    let audit = Audit::open(AuditConfig {
+        file_bytes,
+        ..config(dir)
+    })
+    .unwrap();
+    for number in 0..records {
+        audit.write(entry(number)).await.unwrap();
+    }
+}
+
+fn paths(dir: &Path) -> Vec<PathBuf> {
+    files::list(dir)
+        .unwrap()
+        .into_iter()
+        .map(|file| file.path)
+        .collect()
+}
+
+fn actions(dir: &Path) -> Vec<String> {
+    let lines = paths(dir)
+        .into_iter()
+        .map(|path| fs::read_to_string(path).unwrap());
+    let lines: String = lines.collect();
+    lines
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .map(|record| record["action"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// Waits until `condition` holds, or fails the test.
+async fn eventually(what: &str, condition: impl Fn() -> bool) {
+    for _ in 0..1_000 {
+        if condition() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
+/// What the disk refuses.
+#[derive(Default)]
+struct Faults {
+    /// Bytes left on the disk. A write over it leaves its first part behind, as a full disk does.
+    room: Option<usize>,
+    /// Syncs fail.
+    sync: bool,
+    /// Syncs take this long.
+    slow: Duration,
+}
+
+/// A disk with faults that a test turns on and off.
+#[derive(Clone, Default)]
+struct FaultyDisk(Arc<Mutex<Faults>>);
+
+impl FaultyDisk {
+    fn set(&self, change: impl FnOnce(&mut Faults)) {
+        change(&mut self.0.lock().unwrap());
+    }
+}
+
+impl Disk for FaultyDisk {
+    fn append(&mut self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+        let mut faults = self.0.lock().unwrap();
+        let room = faults.room.unwrap_or(usize::MAX);
+        let part = &bytes[..bytes.len().min(room)];
+        file.write_all(part)?;
+        if let Some(room) = &mut faults.room {
+            *room -= part.len();
+        }
+        if part.len() < bytes.len() {
+            Err(io::ErrorKind::StorageFull.into())
+        } else {
+            Ok(())
+        }
+    }
+
+    fn sync(&mut self, file: &File) -> io::Result<()> {
+        let (fails, slow) = {
+            let faults = self.0.lock().unwrap();
+            (faults.sync, faults.slow)
+        };
+        std::thread::sleep(slow);
+        if fails {
+            Err(io::Error::other("injected"))
+        } else {
+            file.sync_data()
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! The writer: one thread that owns the trail, so that a slow disk never occupies the runtime, and
+//! so that whatever waits is written together.
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+        mpsc::{Receiver, RecvTimeoutError},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::{
+    AuditUnavailable, Seq, SyncPolicy,
+    record::Entry,
+    trail::{Batch, Disk, Trail},
+};
+
+/// Records in one write.
+const BATCH_RECORDS: usize = 1_024;
+/// Bytes in one write, give or take a record.
+const BATCH_BYTES: usize = 1024 * 1024;
+/// How long a failed trail rests before it is tried again.
+const RETRY: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 1_000 });
+
+/// A record on its way.
+pub(super) struct Request {
+    pub(super) entry: Entry,
+    pub(super) reply: oneshot::Sender<Result<Seq, AuditUnavailable>>,
+    /// Its place in the queue, given back when it is answered.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// What the writer shows to everybody else.
+#[derive(Default)]
+pub(super) struct Shared {
+    pub(super) failed: AtomicBool,
+    pub(super) last_seq: AtomicU64,
+    pub(super) records: AtomicU64,
+    pub(super) batches: AtomicU64,
+    pub(super) syncs: AtomicU64,
+    pub(super) failures: AtomicU64,
+    /// Milliseconds from `Clock` to the beginning of the disk operation under way; 0: none is.
+    pub(super) busy_since: AtomicU64,
+}
+
+/// Milliseconds since the trail was opened, from 1.
+#[derive(Clone, Copy)]
+pub(super) struct Clock(pub(super) Instant);
+
+impl Clock {
+    pub(super) fn millis(self) -> u64 {
+        u64::try_from(self.0.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .saturating_add(1)
+    }
+}
+
+/// The writer's thread.
+pub(super) struct Writer<D> {
+    pub(super) trail: Trail<D>,
+    pub(super) queue: Receiver<Request>,
+    pub(super) policy: SyncPolicy,
+    pub(super) shared: Arc<Shared>,
+    pub(super) clock: Clock,
+}
+
+impl<D: Disk> Writer<D> {
+    /// Runs until every sender is gone; then syncs what is left.
+    pub(super) fn run(mut self) {
+        let mut retry_at: Option<Instant> = None;
+        loop {
+            let due = retry_at.or_else(|| self.sync_due());
+            let next = match due.map(|due| due.saturating_duration_since(Instant::now())) {
+                // Checked before the queue: a queue that is never empty must not put it off.
+                Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
+                Some(wait) => self.queue.recv_timeout(wait),
+                None => self
+                    .queue
+                    .recv()
+                    .map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let outcome = match next {
+                Ok(request) if retry_at.is_some() => {
+                    refuse(request);
+                    continue;
+                }
+                Ok(request) => self.write(request),
+                Err(RecvTimeoutError::Timeout) if retry_at.is_some() => self.disk(Trail::repair),
+                Err(RecvTimeoutError::Timeout) => self.disk(Trail::sync),
+                Err(RecvTimeoutError::Disconnected) => break,
+            };
+            retry_at = self.note(outcome, retry_at.is_some());
+        }
+        let last = match self.trail.unsynced_since() {
+            None => Ok(()),
+            // After a failure the file is not what it should be, and a plain sync would keep it so.
+            Some(_) if retry_at.is_some() => self.disk(Trail::repair),
+            Some(_) => self.disk(Trail::sync),
+        };
+        if let Err(error) = last {
+            tracing::error!(%error, "the audit trail's last records could not be synced");
+        }
+    }
+
+    fn sync_due(&self) -> Option<Instant> {
+        let since = self.trail.unsynced_since()?;
+        Some(match self.policy {
+            SyncPolicy::Within(limit) if !self.trail.must_sync() => since + limit,
+            _ => since,
+        })
+    }
+
+    /// Writes one request and all that wait behind it, then answers them.
+    fn write(&mut self, first: Request) -> io::Result<()> {
+        let mut batch = Batch::default();
+        let mut answers = Vec::new();
+        let mut next = Some(first);
+        while let Some(request) = next {
+            match self.trail.chain(&mut batch, &request.entry) {
+                Ok(seq) => answers.push((request.reply, request.place, seq)),
+                // This entry's own fault; it cannot be, but it must not stop the others.
+                Err(_) => refuse(request),
+            }
+            let room = answers.len() < BATCH_RECORDS && batch.bytes.len() < BATCH_BYTES;
+            next = if room {
+                self.queue.try_recv().ok()
+            } else {
+                None
+            };
+        }
+        let sync = self.policy == SyncPolicy::Always;
+        let outcome = self.disk(|trail| trail.append(&batch, sync));
+        let failed = outcome.is_err();
+        if failed {
+            // Before the answers: whoever hears of the failure must find the trail unavailable.
+            self.shared.failed.store(true, Ordering::Release);
+        } else {
+            let count = u64::try_from(answers.len()).unwrap_or_default();
+            self.shared.records.fetch_add(count, Ordering::Relaxed);
+            self.shared.batches.fetch_add(1, Ordering::Relaxed);
+        }
+        for (reply, _place, seq) in answers {
+            // Whoever asked may have gone; the record stays.
+            let _ = reply.send(if failed {
+                Err(AuditUnavailable)
+            } else {
+                Ok(Seq(seq))
+            });
+        }
+        outcome
+    }
+
+    /// One operation on the trail, with its beginning visible from outside.
+    fn disk(&mut self, work: impl FnOnce(&mut Trail<D>) -> io::Result<()>) -> io::Result<()> {
+        self.shared
+            .busy_since
+            .store(self.clock.millis(), Ordering::Release);
+        let outcome = work(&mut self.trail);
+        self.shared.busy_since.store(0, Ordering::Release);
+        self.shared
+            .last_seq
+            .store(self.trail.last_seq(), Ordering::Release);
+        self.shared.syncs.store(self.trail.syncs, Ordering::Relaxed);
+        outcome
+    }
+
+    /// Takes note of success or failure; a failure names the time of the next try.
+    fn note(&self, outcome: io::Result<()>, was_failed: bool) -> Option<Instant> {
+        match outcome {
+            Ok(()) => {
+                if was_failed {
+                    tracing::info!("the audit trail can be written again");
+                }
+                self.shared.failed.store(false, Ordering::Release);
+                None
+            }
+            Err(error) => {
+                self.shared.failed.store(true, Ordering::Release);
+                self.shared.failures.fetch_add(1, Ordering::Relaxed);
+                if !was_failed {
+                    tracing::error!(%error, "the audit trail cannot be written; requests are refused until it can");
+                }
+                Some(Instant::now() + RETRY)
+            }
+        }
+    }
+}
+
+fn refuse(request: Request) {
+    let _ = request.reply.send(Err(AuditUnavailable));
+}

@@ -1,0 +1,61 @@
+//! Where a request comes from, and how long it may take.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use strongroom_core::LogTime;
+
+/// One request, as every use case sees it. No call can omit it.
+#[derive(Clone, Debug)]
+pub struct RequestContext {
+    /// Given to the caller, the log and the audit trail.
+    pub request_id: String,
+    /// The client's address, trusted proxies considered. Canonical: never IPv4-mapped.
+    pub client_ip: IpAddr,
+    /// The address of the connection.
+    pub peer_ip: IpAddr,
+    /// When the caller gets an answer at the latest.
+    pub deadline: Instant,
+}
+
+impl RequestContext {
+    /// The context of something that this node does by itself: no client, no peer.
+    #[must_use]
+    pub fn of_worker(within: Duration) -> Self {
+        let nobody = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        Self {
+            request_id: new_request_id(),
+            client_ip: nobody,
+            peer_ip: nobody,
+            deadline: Instant::now() + within,
+        }
+    }
+
+    /// The time left; zero when there is none.
+    #[must_use]
+    pub fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}
+
+/// This node's clock. A clock before 1970 reads as 0.
+#[must_use]
+pub fn now() -> LogTime {
+    let since_epoch = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    LogTime(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// 128 random bits in hexadecimal.
+#[must_use]
+pub fn new_request_id() -> String {
+    let mut bytes = [0u8; 16];
+    if getrandom::fill(&mut bytes).is_err() {
+        // An id that repeats does less harm than a request refused for want of one.
+        return "unavailable".to_owned();
+    }
+    format!("{:032x}", u128::from_be_bytes(bytes))
+}

@@ -1,0 +1,34 @@
+//! Use cases: who asks, may they, audit, seal, submit; and the leader's workers.
+//!
+//! Handlers call [`Vault::authorize`] or [`Vault::admit_reader`] and hand the proof they get to a use
+//! case, which cannot be called without one. Nothing here knows HTTP, AWS, openraft or sled.
+
+pub mod audit;
+pub mod authorize;
+pub mod context;
+pub mod error;
+mod kms_health;
+mod last_used;
+pub mod lockout;
+mod members;
+pub mod operate;
+pub mod operation;
+pub mod page;
+pub mod payload;
+mod prewarm;
+pub mod rewrap;
+pub mod roles;
+mod rotation;
+pub mod secrets;
+pub mod stats;
+pub mod status;
+pub mod tokens;
+pub mod vault;
+mod watch;
+pub mod workers;
+
+pub use authorize::{Authorized, Reader};
+pub use context::RequestContext;
+pub use error::VaultError;
+pub use page::Page;
+pub use vault::{Vault, VaultConfig};

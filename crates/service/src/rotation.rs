@@ -1,0 +1,224 @@
+//! Rotation of values: an automatic secret gets a new version with a generated value, when it is due
+//! or when somebody asks.
+//!
+//! A rotation is one command, so it is never half done: the new version, the old one's grace and the
+//! next due time take effect together, or nothing does.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use futures_util::{StreamExt, stream};
+use strongroom_core::{
+    Applied, Command, Generator, Kind, Rejection, Secret, SecretName, SecretSummary, State,
+    command::NewVersion, secret::SettingsChange,
+};
+use strongroom_seal::{Plaintext, generate_value};
+
+use crate::{
+    authorize::Authorized,
+    context::{RequestContext, now},
+    error::VaultError,
+    operation::Rotate,
+    payload,
+    secrets::{Generated, Written},
+    vault::Vault,
+};
+
+/// How long one rotation by the worker may take.
+const WITHIN: Duration = Duration::from_secs(15);
+/// How long a secret whose rotation failed is left alone.
+const RETRY: Duration = Duration::from_secs(5);
+/// Due rotations carried out side by side: one whose data key is slow to come delays few others.
+const SIDE_BY_SIDE: usize = 16;
+const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+
+impl Vault {
+    /// Rotates an automatic secret now.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`]; [`VaultError::Invalid`] for a manual secret; KMS's and the
+    /// replica's errors; [`VaultError::AuditUnavailable`] with nothing changed.
+    pub async fn rotate_secret(&self, permit: Authorized<Rotate>) -> Result<Written, VaultError> {
+        self.audited(&permit, 200, self.do_rotate(&permit)).await
+    }
+
+    async fn do_rotate(&self, permit: &Authorized<Rotate>) -> Result<Written, VaultError> {
+        let _turn = self.turn(&permit.context, &permit.target).await?;
+        let mut state = Arc::clone(&permit.state);
+        loop {
+            match self.rotate_from(permit, &state).await? {
+                Some(written) => return Ok(written),
+                // Somebody wrote meanwhile; their fields carry over.
+                None => state = self.fresh_state(&permit.context).await?,
+            }
+        }
+    }
+
+    /// Rotates from what `state` shows; `None` if that is no longer current.
+    async fn rotate_from(
+        &self,
+        permit: &Authorized<Rotate>,
+        state: &State,
+    ) -> Result<Option<Written>, VaultError> {
+        let name = &permit.target;
+        let secret = state.secret(name).ok_or(VaultError::NotFound)?;
+        let payload = self
+            .next_payload(&permit.context, name, secret, state)
+            .await?;
+        let number = secret.current_version + 1;
+        let sealed = self
+            .seal_version(&permit.context, name, number, &payload)
+            .await?;
+        let command = Command::PutSecret {
+            name: name.clone(),
+            cas: Some(secret.current_version),
+            change: SettingsChange::default(),
+            version: Some(NewVersion { number, sealed }),
+            upsert: false,
+        };
+        let submitted = self.replica.submit(command, permit.context.left()).await?;
+        match submitted.applied {
+            Applied::Rejected(Rejection::CasMismatch { .. }) => Ok(None),
+            applied => {
+                let summary: SecretSummary = crate::secrets::summary(applied.into_result()?)?;
+                let generated = match self.may_read(&permit.context) {
+                    true => Generated::Shown(payload),
+                    false => Generated::Omitted,
+                };
+                Ok(Some(Written {
+                    summary,
+                    generated: Some(generated),
+                }))
+            }
+        }
+    }
+
+    /// The current payload with a fresh value in the generated field.
+    async fn next_payload(
+        &self,
+        context: &RequestContext,
+        name: &SecretName,
+        secret: &Secret,
+        state: &State,
+    ) -> Result<Plaintext, VaultError> {
+        let Kind::Automatic {
+            generator:
+                Generator {
+                    field,
+                    length,
+                    charset,
+                },
+            ..
+        } = &secret.settings.kind
+        else {
+            return Err(VaultError::invalid("only automatic secrets rotate"));
+        };
+        let value = generate_value(*length, charset)
+            .map_err(|_| VaultError::invalid("the generator's length or charset does not work"))?;
+        let time = now().max(state.time());
+        let current = secret
+            .current()
+            .and_then(|version| Some((version.number, version.readable(time)?)));
+        match current {
+            Some((number, sealed)) => {
+                let opened = self.open_version(context, name, number, sealed).await?;
+                payload::with_field(Some(&opened.payload), field, &value)
+            }
+            None => payload::with_field(None, field, &value),
+        }
+    }
+}
+
+/// Rotates what is due while this node leads. After an outage each overdue secret is rotated once:
+/// its next time counts from then.
+pub(crate) async fn worker(weak: Weak<Vault>) {
+    let mut left_alone: HashMap<SecretName, Instant> = HashMap::new();
+    loop {
+        let Some(vault) = weak.upgrade() else { return };
+        left_alone.retain(|_, until| *until > Instant::now());
+        let mut pause = vault.config.poll;
+        if let Some(state) = vault
+            .replica
+            .local()
+            .ok()
+            .filter(|_| vault.replica.is_leader())
+        {
+            let time = now().max(state.time());
+            let due: Vec<SecretName> = state
+                .due_rotations(time)
+                .filter(|name| !left_alone.contains_key(name))
+                .cloned()
+                .collect();
+            let mut rotations = stream::iter(due)
+                .map(|name| async {
+                    let done = rotate_due(&vault, &name, &state).await;
+                    (name, done)
+                })
+                .buffer_unordered(SIDE_BY_SIDE);
+            while let Some((name, done)) = rotations.next().await {
+                if let Err(error) = done {
+                    tracing::warn!(%name, %error, "a due rotation failed; it will be tried again");
+                    left_alone.insert(name, Instant::now() + RETRY);
+                }
+            }
+            pause = pause.min(until_next(&vault, !left_alone.is_empty()));
+        } else {
+            pause = pause.min(Duration::from_secs(1));
+        }
+        drop(vault);
+        tokio::time::sleep(pause).await;
+    }
+}
+
+/// Rotates a secret that was due in `state`, unless somebody else has meanwhile: it is no longer due
+/// then.
+async fn rotate_due(
+    vault: &Vault,
+    name: &SecretName,
+    state: &Arc<State>,
+) -> Result<(), VaultError> {
+    let context = RequestContext::of_worker(WITHIN);
+    let permit =
+        Authorized::<Rotate>::for_rotation_worker(context, name.clone(), Arc::clone(state));
+    let _turn = vault.turn(&permit.context, name).await?;
+    let state = vault.replica.local()?;
+    if !vault.replica.is_leader() || !is_due(&state, name) {
+        return Ok(());
+    }
+    let rotated = async {
+        let written = vault.rotate_from(&permit, &state).await?;
+        written.map(|_| ()).ok_or(VaultError::VersionMismatch)
+    };
+    match vault.audited(&permit, 200, rotated).await {
+        Err(VaultError::VersionMismatch) => Ok(()),
+        done => done,
+    }
+}
+
+fn is_due(state: &State, name: &SecretName) -> bool {
+    let time = now().max(state.time());
+    let next = state
+        .secret(name)
+        .and_then(|secret| secret.next_rotation_at);
+    next.is_some_and(|at| at <= time)
+}
+
+/// Until the next rotation is due, by what has been applied.
+fn until_next(vault: &Vault, retrying: bool) -> Duration {
+    let next = vault.replica.local().ok().and_then(|state| {
+        let time = now().max(state.time());
+        state
+            .next_rotation()
+            .map(|at| Duration::from_millis(at.0.saturating_sub(time.0)))
+    });
+    match next {
+        Some(Duration::ZERO) if retrying => Duration::from_secs(1),
+        Some(left) => left.max(SHORTEST_PAUSE),
+        // A secret may be created at any moment, with an interval of a second.
+        None => Duration::from_secs(1),
+    }
+    .min(Duration::from_secs(1))
+}

@@ -1,0 +1,240 @@
+//! Writing secrets: seal for the next version number, replicate, and seal again if the number was
+//! taken meanwhile.
+
+use strongroom_core::{
+    Applied, Command, Effect, Generator, Kind, Rejection, SealedVersion, SecretName,
+    SecretSettings, SecretSummary, command::NewVersion, secret::SettingsChange,
+};
+use strongroom_seal::{Binding, Plaintext, generate_value, seal};
+use zeroize::Zeroizing;
+
+use crate::{
+    authorize::Authorized,
+    context::RequestContext,
+    error::VaultError,
+    kms_health::in_time,
+    operation::{Create, Delete, Update},
+    payload::Incoming,
+    vault::Vault,
+};
+
+/// A secret to be made.
+pub struct CreateSecret<'a> {
+    /// Its settings.
+    pub settings: SecretSettings,
+    /// Its first value; of automatic secrets one is generated when it is missing.
+    pub material: Incoming<'a>,
+}
+
+/// A change to a secret.
+pub struct UpdateSecret<'a> {
+    /// The version the caller expects to be current.
+    pub cas: Option<u64>,
+    /// Changes of settings.
+    pub change: SettingsChange,
+    /// A new value.
+    pub material: Incoming<'a>,
+}
+
+/// A secret that was written.
+pub struct Written {
+    /// How it stands now.
+    pub summary: SecretSummary,
+    /// The payload, if a part of it was generated.
+    pub generated: Option<Generated>,
+}
+
+/// What was generated.
+pub enum Generated {
+    /// The caller may read: the payload.
+    Shown(Plaintext),
+    /// The caller's address may not read values.
+    Omitted,
+}
+
+impl Vault {
+    /// Makes a secret.
+    ///
+    /// # Errors
+    /// [`VaultError::AlreadyExists`], [`VaultError::Invalid`], [`VaultError::TooLarge`]; KMS's and
+    /// the replica's errors; [`VaultError::AuditUnavailable`] with nothing changed.
+    pub async fn create_secret(
+        &self,
+        permit: Authorized<Create>,
+        request: CreateSecret<'_>,
+    ) -> Result<Written, VaultError> {
+        if !request.settings.within_limits() {
+            return Err(VaultError::invalid("a setting is over its limit"));
+        }
+        let generated = generated_part(&request.settings.kind)?;
+        if generated.is_none() && request.material.is_nothing() {
+            return Err(VaultError::invalid("a manual secret needs value or data"));
+        }
+        let pair = generated
+            .as_ref()
+            .map(|(field, value)| (field.as_str(), value.as_str()));
+        let was_generated = pair.is_some_and(|(field, _)| request.material.lacks(field));
+        let payload = request.material.payload(pair)?;
+        let created = self.do_create(&permit, request.settings, payload, was_generated);
+        self.audited(&permit, 201, created).await
+    }
+
+    async fn do_create(
+        &self,
+        permit: &Authorized<Create>,
+        settings: SecretSettings,
+        payload: Plaintext,
+        was_generated: bool,
+    ) -> Result<Written, VaultError> {
+        let name = &permit.target;
+        // Saves a call to KMS; what decides is the state machine.
+        if permit.state.secret(name).is_some() {
+            return Err(VaultError::AlreadyExists);
+        }
+        let sealed = Some(
+            self.seal_version(&permit.context, name, 1, &payload)
+                .await?,
+        );
+        let command = Command::CreateSecret {
+            name: name.clone(),
+            settings,
+            sealed,
+        };
+        let summary = summary(self.submit(&permit.context, command).await?)?;
+        let generated = was_generated.then(|| match self.may_read(&permit.context) {
+            true => Generated::Shown(payload),
+            false => Generated::Omitted,
+        });
+        Ok(Written { summary, generated })
+    }
+
+    /// Changes a secret's settings, its value, or both.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`], [`VaultError::VersionMismatch`], [`VaultError::Invalid`],
+    /// [`VaultError::TooLarge`]; KMS's and the replica's errors; [`VaultError::AuditUnavailable`]
+    /// with nothing changed.
+    pub async fn update_secret(
+        &self,
+        permit: Authorized<Update>,
+        request: UpdateSecret<'_>,
+    ) -> Result<SecretSummary, VaultError> {
+        let payload = match request.material.is_nothing() {
+            true => None,
+            false => Some(request.material.payload(None)?),
+        };
+        if payload.is_none() && request.change == SettingsChange::default() {
+            return Err(VaultError::invalid("there is nothing to change"));
+        }
+        self.audited(&permit, 200, self.do_update(&permit, request, payload))
+            .await
+    }
+
+    async fn do_update(
+        &self,
+        permit: &Authorized<Update>,
+        request: UpdateSecret<'_>,
+        payload: Option<Plaintext>,
+    ) -> Result<SecretSummary, VaultError> {
+        let name = &permit.target;
+        let known = permit.state.secret(name).ok_or(VaultError::NotFound)?;
+        let mut current = known.current_version;
+        if request.cas.is_some_and(|expected| expected != current) {
+            // Versions only grow, and the state is linearizable: it cannot match any more, unless
+            // the secret was made anew, and then the caller's version is not the one it means.
+            return Err(VaultError::VersionMismatch);
+        }
+        let _turn = self.turn(&permit.context, name).await?;
+        if payload.is_some() {
+            // Writers before us at this node have moved it on.
+            current = self
+                .replica
+                .local()?
+                .secret(name)
+                .map_or(current, |s| s.current_version.max(current));
+        }
+        loop {
+            let version = match &payload {
+                Some(payload) => {
+                    let number = current + 1;
+                    let sealed = self
+                        .seal_version(&permit.context, name, number, payload)
+                        .await?;
+                    Some(NewVersion { number, sealed })
+                }
+                None => None,
+            };
+            let command = Command::PutSecret {
+                name: name.clone(),
+                cas: request.cas,
+                change: request.change.clone(),
+                version,
+                upsert: false,
+            };
+            let submitted = self.replica.submit(command, permit.context.left()).await?;
+            match submitted.applied {
+                Applied::Rejected(Rejection::VersionTaken { current: taken }) => current = taken,
+                applied => return summary(applied.into_result()?),
+            }
+        }
+    }
+
+    /// Deletes a secret with all its versions.
+    ///
+    /// # Errors
+    /// [`VaultError::NotFound`]; the replica's errors; [`VaultError::AuditUnavailable`] with nothing
+    /// changed.
+    pub async fn delete_secret(&self, permit: Authorized<Delete>) -> Result<(), VaultError> {
+        let command = Command::DeleteSecret {
+            name: permit.target.clone(),
+        };
+        let effect = async {
+            if permit.state.secret(&permit.target).is_none() {
+                return Err(VaultError::NotFound);
+            }
+            self.submit(&permit.context, command).await.map(|_| ())
+        };
+        self.audited(&permit, 204, effect).await
+    }
+
+    pub(crate) async fn seal_version(
+        &self,
+        context: &RequestContext,
+        name: &SecretName,
+        number: u64,
+        payload: &Plaintext,
+    ) -> Result<SealedVersion, VaultError> {
+        let binding = Binding::new(name.clone(), number);
+        let data_key = in_time(context, self.keyring.data_key(&binding)).await?;
+        seal(data_key, &binding, payload)
+            .map_err(|error| VaultError::bug("sealing a version", &error))
+    }
+}
+
+/// For automatic secrets: the generated field, and a fresh value for it.
+fn generated_part(kind: &Kind) -> Result<Option<(String, Zeroizing<String>)>, VaultError> {
+    let Kind::Automatic {
+        generator: Generator {
+            field,
+            length,
+            charset,
+        },
+        ..
+    } = kind
+    else {
+        return Ok(None);
+    };
+    let value = generate_value(*length, charset)
+        .map_err(|_| VaultError::invalid("the generator's length or charset does not work"))?;
+    Ok(Some((field.clone(), value)))
+}
+
+pub(crate) fn summary(effect: Effect) -> Result<SecretSummary, VaultError> {
+    match effect {
+        Effect::Secret(summary) => Ok(summary),
+        _ => Err(VaultError::bug(
+            "an effect of another kind",
+            &"secret expected",
+        )),
+    }
+}

@@ -1,0 +1,168 @@
+//! The vault: what all use cases stand on.
+
+use std::{borrow::Cow, num::NonZeroU32, sync::Arc, time::Duration};
+
+use strongroom_core::{
+    Allowlist, Command, Effect, ReadGate, Replica, State, Submitted, TokenFingerprint,
+};
+use strongroom_seal::Keyring;
+
+use crate::{
+    audit::{Audit, Entry},
+    context::RequestContext,
+    error::VaultError,
+    kms_health::KmsHealth,
+    last_used::LastUsed,
+    lockout::{Lockout, LockoutPolicy},
+    rewrap::{Progress, RewrapPolicy},
+    secrets::NameLocks,
+    stats::Stats,
+    watch::Watches,
+};
+
+/// How a vault behaves.
+pub struct VaultConfig {
+    /// Who may read.
+    pub allowed: Allowlist,
+    /// When an address is locked out.
+    pub lockout: LockoutPolicy,
+    /// Opens the first start.
+    pub bootstrap: Option<TokenFingerprint>,
+    /// Upper bound on how late something due is noticed.
+    pub poll: Duration,
+    /// When and how fast versions are rewrapped.
+    pub rewrap: RewrapPolicy,
+    /// Data keys of current versions to be unwrapped in a second at the start; `None`: they are
+    /// unwrapped when they are asked for.
+    pub prewarm: Option<NonZeroU32>,
+}
+
+/// Use cases over a replica, a keyring and an audit trail.
+pub struct Vault {
+    pub(crate) replica: Arc<dyn Replica>,
+    pub(crate) keyring: Arc<Keyring>,
+    pub(crate) audit: Audit,
+    pub(crate) config: VaultConfig,
+    pub(crate) lockout: Lockout,
+    pub(crate) stats: Stats,
+    pub(crate) name_locks: NameLocks,
+    pub(crate) last_used: LastUsed,
+    pub(crate) rewrap: Progress,
+    pub(crate) watches: Watches,
+    pub(crate) kms_health: KmsHealth,
+}
+
+impl Vault {
+    /// Puts a vault together.
+    #[must_use]
+    pub fn new(
+        replica: Arc<dyn Replica>,
+        keyring: Arc<Keyring>,
+        audit: Audit,
+        config: VaultConfig,
+    ) -> Self {
+        let lockout = Lockout::new(config.lockout);
+        let (stats, last_used) = (Stats::default(), LastUsed::default());
+        let (name_locks, kms_health) = (NameLocks::default(), KmsHealth::default());
+        Self {
+            replica,
+            keyring,
+            audit,
+            config,
+            lockout,
+            stats,
+            name_locks,
+            last_used,
+            rewrap: Progress::default(),
+            watches: Watches::default(),
+            kms_health,
+        }
+    }
+
+    /// Counters of gates and use cases.
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// The data keys and their service.
+    #[must_use]
+    pub fn keyring(&self) -> &Keyring {
+        &self.keyring
+    }
+
+    /// The audit trail.
+    #[must_use]
+    pub fn audit(&self) -> &Audit {
+        &self.audit
+    }
+
+    /// Agreement.
+    #[must_use]
+    pub fn replica(&self) -> &dyn Replica {
+        self.replica.as_ref()
+    }
+
+    /// Whether the bootstrap token has been taken up, or there is none to take up.
+    #[must_use]
+    pub fn bootstrap_settled(&self) -> bool {
+        self.config.bootstrap.is_none()
+            || self
+                .replica
+                .local()
+                .is_ok_and(|state| state.bootstrap_closed())
+    }
+
+    pub(crate) async fn fresh_state(
+        &self,
+        context: &RequestContext,
+    ) -> Result<Arc<State>, VaultError> {
+        Ok(self
+            .replica
+            .read(ReadGate::Linearizable, context.left())
+            .await?)
+    }
+
+    /// Replicates a command within the request's deadline.
+    pub(crate) async fn submit(
+        &self,
+        context: &RequestContext,
+        command: Command,
+    ) -> Result<Effect, VaultError> {
+        let Submitted { applied, .. } = self.replica.submit(command, context.left()).await?;
+        Ok(applied.into_result()?)
+    }
+
+    /// Writes one audit record. What it covers must not happen, and no answer may leave, if this
+    /// fails (invariant 13).
+    pub(crate) async fn record(
+        &self,
+        context: &RequestContext,
+        event: Event<'_>,
+    ) -> Result<(), VaultError> {
+        let entry = Entry {
+            request_id: context.request_id.clone(),
+            actor: event.actor.to_owned(),
+            client_ip: Some(context.client_ip).filter(|ip| !ip.is_unspecified()),
+            peer_ip: Some(context.peer_ip).filter(|ip| !ip.is_unspecified()),
+            action: Cow::Borrowed(event.action),
+            target: event.target.to_owned(),
+            outcome: Cow::Borrowed(event.outcome),
+            status: event.status,
+        };
+        self.audit
+            .write(entry)
+            .await
+            .map(|_| ())
+            .map_err(|_| VaultError::AuditUnavailable)
+    }
+}
+
+/// What an audit record says beside where the request came from.
+pub(crate) struct Event<'a> {
+    pub(crate) actor: &'a str,
+    pub(crate) action: &'static str,
+    pub(crate) target: &'a str,
+    pub(crate) outcome: &'static str,
+    pub(crate) status: Option<u16>,
+}
