@@ -1,0 +1,113 @@
+//! The HTTP surface: a request becomes a [`Call`](call::Call), a handler asks the vault, and what the
+//! vault says becomes a response. No handler decides anything.
+
+mod answer;
+mod body;
+mod call;
+mod client;
+mod json;
+mod metrics;
+mod operate;
+mod rewrap;
+mod roles;
+mod routes;
+mod secrets;
+mod tokens;
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::{MatchedPath, Request},
+    response::Response,
+};
+use futures_util::FutureExt;
+use http::{HeaderValue, StatusCode, header};
+use strongroom_core::{Allowlist, ReadGate};
+use strongroom_service::{Vault, VaultError};
+use tower::ServiceExt;
+
+pub use body::BodyPlaces;
+pub use call::PeerAddress;
+pub use metrics::HttpMetrics;
+pub use routes::{Route, Who, route_list};
+
+/// What handlers share.
+pub struct App {
+    /// The use cases.
+    pub vault: Arc<Vault>,
+    /// Proxies whose `X-Forwarded-For` is believed; `None`: the header is ignored.
+    pub trusted_proxies: Option<Allowlist>,
+    /// How reads are answered unless a request says otherwise.
+    pub read_gate: ReadGate,
+    /// When a caller gets an answer at the latest.
+    pub request_timeout: Duration,
+    /// Requests, counted.
+    pub metrics: HttpMetrics,
+    /// Places for large request bodies.
+    pub body_places: BodyPlaces,
+}
+
+/// The API as a router. Every connection must put its [`PeerAddress`] into the request's extensions.
+pub fn router(app: Arc<App>) -> Router {
+    let mut router = Router::new();
+    for route in routes::table() {
+        router = router.route(route.path, route.handler);
+    }
+    router
+        .fallback(answer::unknown_route)
+        .method_not_allowed_fallback(answer::unknown_method)
+        .with_state(app)
+}
+
+/// Serves one request: gives it its id, keeps a panic from reaching further than this request, and
+/// puts on every response what every response carries.
+pub async fn serve(app: &Arc<App>, router: Router, mut request: Request) -> Response {
+    let request_id = strongroom_service::context::new_request_id();
+    let began = Instant::now();
+    request.extensions_mut().insert(call::Arrival {
+        request_id: request_id.clone(),
+        began,
+    });
+    let method = request.method().clone();
+    let served = AssertUnwindSafe(async {
+        match router.oneshot(request).await {
+            Ok(response) => response,
+            Err(never) => match never {},
+        }
+    });
+    let mut response = match served.catch_unwind().await {
+        Ok(response) => response,
+        Err(_panic) => {
+            // What a panic carries may hold anything: the hook has logged where it came from.
+            tracing::error!(%request_id, "a request panicked");
+            answer::error(&VaultError::Internal)
+        }
+    };
+    let route = response
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or("other", |path| path.as_str())
+        .to_owned();
+    app.metrics
+        .observe(&route, &method, response.status(), began.elapsed());
+    if let Ok(id) = HeaderValue::from_str(&request_id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    response
+        .headers_mut()
+        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// A response without a body.
+pub(crate) fn empty(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}

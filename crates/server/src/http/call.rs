@@ -1,0 +1,265 @@
+//! One request, taken apart once: everything a handler needs, in types.
+
+use std::{net::IpAddr, sync::Arc, time::Instant};
+
+use axum::{
+    extract::{MatchedPath, Request, State},
+    routing::{MethodFilter, MethodRouter, on},
+};
+use http::{HeaderMap, Uri, header};
+use strongroom_core::{SecretName, allowlist::canonical};
+use strongroom_seal::AdminToken;
+use strongroom_service::{RequestContext, VaultError, authorize::Presented, secrets::native_name};
+
+use super::{
+    App,
+    answer::{self, Answer},
+    body::{self, BodyBytes},
+    client,
+};
+
+/// The address of a connection, put into every request by the listener.
+#[derive(Clone, Copy, Debug)]
+pub struct PeerAddress(pub IpAddr);
+
+/// When a request came, and its id.
+#[derive(Clone)]
+pub(super) struct Arrival {
+    pub(super) request_id: String,
+    pub(super) began: Instant,
+}
+
+/// A request, taken apart.
+pub(crate) struct Call {
+    pub(crate) context: RequestContext,
+    pub(crate) token: Presented,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: BodyBytes,
+}
+
+/// Makes a route's handler from a function of the app and the call.
+pub(crate) fn endpoint<F, Fut>(filter: MethodFilter, handler: F) -> MethodRouter<Arc<App>>
+where
+    F: Fn(Arc<App>, Call) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Answer> + Send + 'static,
+{
+    on(
+        filter,
+        move |State(app): State<Arc<App>>, request: Request| async move {
+            let route = request.extensions().get::<MatchedPath>().cloned();
+            let answered = match take_apart(&app, request).await {
+                Ok(call) => to_its_end(handler(app, call)).await,
+                Err(error) => Err(error),
+            };
+            let mut response = answered.unwrap_or_else(|error| answer::error(&error));
+            // For the metrics, whose labels are bounded by the route table.
+            response.extensions_mut().extend(
+                route
+                    .map(|route| {
+                        let mut extensions = http::Extensions::new();
+                        extensions.insert(route);
+                        extensions
+                    })
+                    .unwrap_or_default(),
+            );
+            response
+        },
+    )
+}
+
+/// What a client asked for is carried to its end, and so into the audit trail, also if it does not wait
+/// for the answer: hyper drops what a closed connection waited for.
+async fn to_its_end(answer: impl Future<Output = Answer> + Send + 'static) -> Answer {
+    match tokio::spawn(answer).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            // The hook has logged where a panic came from; what it carries may hold anything.
+            tracing::error!(
+                panicked = error.is_panic(),
+                "a request did not come to its end"
+            );
+            Err(VaultError::Internal)
+        }
+    }
+}
+
+async fn take_apart(app: &App, request: Request) -> Result<Call, VaultError> {
+    let (parts, body) = request.into_parts();
+    let (Some(PeerAddress(peer)), Some(arrival)) = (
+        parts.extensions.get().copied(),
+        parts.extensions.get::<Arrival>().cloned(),
+    ) else {
+        // A listener that does not say who is calling must not serve anybody.
+        return Err(VaultError::AddressNotAllowed);
+    };
+    let mut context = RequestContext {
+        request_id: arrival.request_id,
+        client_ip: canonical(peer),
+        peer_ip: canonical(peer),
+        deadline: arrival.began + app.request_timeout,
+    };
+    match client::client_address(peer, &parts.headers, app.trusted_proxies.as_ref()) {
+        Ok(client_ip) => context.client_ip = client_ip,
+        Err(client::NoAddress) => {
+            return app.vault.refuse_address(&context, "x-forwarded-for").await;
+        }
+    }
+    let token = presented(&parts.headers);
+    let body = tokio::time::timeout(
+        context.left(),
+        body::read(&parts.headers, body, &app.body_places, context.client_ip),
+    )
+    .await
+    .map_err(|_| VaultError::invalid("the body did not arrive in time"))??;
+    Ok(Call {
+        context,
+        token,
+        uri: parts.uri,
+        headers: parts.headers,
+        body,
+    })
+}
+
+fn presented(headers: &HeaderMap) -> Presented {
+    // Another scheme is somebody else's business: a proxy's, mostly.
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
+        let (scheme, token) = value.as_bytes().split_at_checked(7)?;
+        scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
+    });
+    let given = bearer.or_else(|| headers.get("x-vault-token").map(|value| value.as_bytes()));
+    match given.map(AdminToken::parse) {
+        None => Presented::Nothing,
+        Some(Ok(token)) => Presented::Token(token),
+        Some(Err(_)) => Presented::Malformed,
+    }
+}
+
+impl Call {
+    /// What follows `prefix` in the path, decoded once, as text that is no longer encoded.
+    pub(crate) fn tail(&self, prefix: &str) -> Result<String, VaultError> {
+        decode(self.uri.path().strip_prefix(prefix).unwrap_or_default())
+    }
+
+    /// The name of a secret from what follows `prefix` in the path.
+    pub(crate) fn secret_name(&self, prefix: &str) -> Result<SecretName, VaultError> {
+        native_name(&self.tail(prefix)?)
+    }
+
+    /// One parameter of the query; the last one given counts.
+    pub(crate) fn query(&self, wanted: &str) -> Result<Option<String>, VaultError> {
+        let query = self.uri.query().unwrap_or_default();
+        let mut found = None;
+        for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+            let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
+            if key == wanted {
+                // In a query a slash may be encoded, and a plus is a space: names hold no spaces.
+                found = Some(percent_decode(value)?);
+            }
+        }
+        Ok(found)
+    }
+
+    /// A whole number in the query.
+    pub(crate) fn number<T: std::str::FromStr>(
+        &self,
+        wanted: &str,
+    ) -> Result<Option<T>, VaultError> {
+        self.query(wanted)?
+            .map(|text| {
+                text.parse()
+                    .map_err(|_| VaultError::Invalid(format!("{wanted} must be a number")))
+            })
+            .transpose()
+    }
+
+    /// `?limit=`, the largest page if it is not there.
+    pub(crate) fn limit(&self) -> Result<usize, VaultError> {
+        let limit = self
+            .number("limit")?
+            .unwrap_or(strongroom_core::limits::PAGE_ROWS);
+        if limit == 0 {
+            return Err(VaultError::invalid("limit must be at least 1"));
+        }
+        Ok(limit.min(strongroom_core::limits::PAGE_ROWS))
+    }
+}
+
+/// Percent-decodes a path once. `%2f` is refused: it would move the border between segments.
+fn decode(path: &str) -> Result<String, VaultError> {
+    if path
+        .as_bytes()
+        .windows(3)
+        .any(|three| three.eq_ignore_ascii_case(b"%2f"))
+    {
+        return Err(VaultError::invalid("a name must not hold an encoded slash"));
+    }
+    percent_decode(path)
+}
+
+fn percent_decode(text: &str) -> Result<String, VaultError> {
+    let malformed = || VaultError::invalid("malformed percent-encoding");
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'%' {
+            decoded.push(byte);
+            continue;
+        }
+        let mut digit = || {
+            bytes
+                .next()
+                .and_then(|c| char::from(c).to_digit(16))
+                .ok_or_else(malformed)
+        };
+        let (high, low) = (digit()?, digit()?);
+        decoded.push(u8::try_from(high * 16 + low).map_err(|_| malformed())?);
+    }
+    String::from_utf8(decoded).map_err(|_| malformed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_decoded_once() {
+        assert_eq!(decode("a%2Db").unwrap(), "a-b");
+        assert_eq!(decode("a%252e").unwrap(), "a%2e");
+        assert_eq!(decode("a%00").unwrap(), "a\0");
+        for bad in ["a%2fb", "a%2Fb", "%", "%2", "%zz", "%ff"] {
+            assert!(decode(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn both_spellings_of_a_token_are_taken() {
+        let token = "srt_0123456789abcdefghij";
+        let headers = |name: &'static str, value: &str| {
+            HeaderMap::from_iter([(name.parse().unwrap(), value.parse().unwrap())])
+        };
+        for (name, value) in [
+            ("authorization", format!("Bearer {token}")),
+            ("authorization", format!("bearer {token}")),
+            ("x-vault-token", token.to_owned()),
+        ] {
+            assert!(
+                matches!(presented(&headers(name, &value)), Presented::Token(_)),
+                "{value}"
+            );
+        }
+        for (name, value) in [("authorization", "Bearer x"), ("x-vault-token", "x")] {
+            assert!(
+                matches!(presented(&headers(name, value)), Presented::Malformed),
+                "{value}"
+            );
+        }
+        for other in ["Basic abc", ""] {
+            let mut both = headers("authorization", other);
+            assert!(matches!(presented(&both), Presented::Nothing), "{other}");
+            both.insert("x-vault-token", token.parse().unwrap());
+            assert!(matches!(presented(&both), Presented::Token(_)), "{other}");
+        }
+        assert!(matches!(presented(&HeaderMap::new()), Presented::Nothing));
+    }
+}

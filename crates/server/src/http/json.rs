@@ -1,0 +1,116 @@
+//! JSON from outside: bounded in depth before it is parsed, and refused in words that hold nothing of
+//! it but the name of an unknown field.
+
+use serde::Deserialize;
+use strongroom_core::limits;
+use strongroom_service::VaultError;
+
+/// Parses a request body.
+pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, VaultError> {
+    if too_deep(body) {
+        return Err(VaultError::invalid("the JSON is nested too deeply"));
+    }
+    serde_json::from_slice(body).map_err(|error| VaultError::Invalid(explain(&error)))
+}
+
+/// Whether brackets outside of strings nest deeper than [`limits::JSON_DEPTH`].
+fn too_deep(body: &[u8]) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0usize, false, false);
+    for byte in body {
+        match (in_string, *byte) {
+            (true, _) if escaped => escaped = false,
+            (true, b'\\') => escaped = true,
+            (true, b'"') => in_string = false,
+            (false, b'"') => in_string = true,
+            (false, b'{' | b'[') => {
+                depth += 1;
+                if depth > limits::JSON_DEPTH {
+                    return true;
+                }
+            }
+            (false, b'}' | b']') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    false
+}
+
+/// serde's messages quote what they found; only field names may pass, and only such as look like one.
+fn explain(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    for (start, what) in [
+        ("unknown field `", "unknown field"),
+        ("missing field `", "missing field"),
+        ("duplicate field `", "duplicate field"),
+    ] {
+        let Some(name) = text
+            .strip_prefix(start)
+            .and_then(|rest| rest.split('`').next())
+        else {
+            continue;
+        };
+        let shown = (1..=64).contains(&name.len())
+            && name
+                .bytes()
+                .all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'-');
+        return if shown {
+            format!("{what} `{name}`")
+        } else {
+            what.to_owned()
+        };
+    }
+    let what = match error.classify() {
+        serde_json::error::Category::Data => "a field has the wrong type or a value out of range",
+        serde_json::error::Category::Eof => "the JSON ends too early",
+        _ => "malformed JSON",
+    };
+    format!("{what}, at line {} column {}", error.line(), error.column())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Deserialize, Debug)]
+    #[serde(deny_unknown_fields)]
+    struct Request {
+        #[allow(dead_code)]
+        number: u64,
+    }
+
+    fn refusal(body: &str) -> String {
+        parse::<Request>(body.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn refusals_name_fields_and_never_values() {
+        assert_eq!(
+            refusal(r#"{"number":1,"extra":2}"#),
+            "unknown field `extra`"
+        );
+        assert_eq!(refusal("{}"), "missing field `number`");
+        for body in [
+            r#"{"number":"hunter2"}"#,
+            r#"{"hunter2 is a value":1}"#,
+            r#"{"number":hunter2}"#,
+            r#"{"number":1"hunter2"}"#,
+            "\"hunter2\"",
+            "hunter2",
+        ] {
+            let text = refusal(body);
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+    }
+
+    #[test]
+    fn depth_is_bounded_outside_of_strings() {
+        let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        assert!(!too_deep(deep(limits::JSON_DEPTH).as_bytes()));
+        assert!(too_deep(deep(limits::JSON_DEPTH + 1).as_bytes()));
+        assert!(too_deep("[".repeat(500_000).as_bytes()));
+        assert!(!too_deep(
+            format!(r#"["\"{}"]"#, "[".repeat(100)).as_bytes()
+        ));
+        assert!(!too_deep("[]".repeat(100).as_bytes()));
+    }
+}

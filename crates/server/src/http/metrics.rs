@@ -1,0 +1,211 @@
+//! Prometheus metrics: requests counted here, everything else read from its owner when asked.
+
+use std::{sync::atomic::AtomicU64, time::Duration};
+
+use http::{Method, StatusCode};
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+use strongroom_core::Readiness;
+use strongroom_service::{Vault, VaultError};
+
+mod keys;
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RequestLabels {
+    route: String,
+    method: String,
+    status: u16,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: &'static str,
+}
+
+/// Requests by route, method and status; durations by route. Labels are bounded by the route table.
+pub struct HttpMetrics {
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
+}
+
+fn duration_histogram() -> Histogram {
+    Histogram::new([
+        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
+    ])
+}
+
+impl Default for HttpMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl HttpMetrics {
+    /// Nothing counted yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self {
+            requests: Family::default(),
+            durations: Family::new_with_constructor(duration_histogram),
+        }
+    }
+
+    pub(super) fn observe(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
+        let method = match method.as_str() {
+            known @ ("GET" | "PUT" | "POST" | "DELETE" | "HEAD" | "LIST" | "PATCH") => known,
+            _ => "other",
+        };
+        let (route, method) = (route.to_owned(), method.to_owned());
+        self.durations
+            .get_or_create(&RouteLabels {
+                route: route.clone(),
+            })
+            .observe(took.as_secs_f64());
+        self.requests
+            .get_or_create(&RequestLabels {
+                route,
+                method,
+                status: status.as_u16(),
+            })
+            .inc();
+    }
+
+    /// The page that Prometheus reads.
+    pub(super) fn page(&self, vault: &Vault) -> Result<String, VaultError> {
+        let mut registry = Registry::with_prefix("strongroom");
+        registry.register(
+            "http_requests",
+            "Requests by route, method and status",
+            self.requests.clone(),
+        );
+        registry.register(
+            "http_request_duration_seconds",
+            "Time from request to response",
+            self.durations.clone(),
+        );
+        register_gates(&mut registry, vault);
+        keys::register(&mut registry, vault);
+        register_node(&mut registry, vault);
+        let mut page = String::new();
+        encode(&mut page, &registry).map_err(|_| VaultError::Internal)?;
+        Ok(page)
+    }
+}
+
+fn counter(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let counter = Counter::<u64, AtomicU64>::default();
+    counter.inc_by(value);
+    registry.register(name, help, counter);
+}
+
+fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let gauge = Gauge::<i64>::default();
+    gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+    registry.register(name, help, gauge);
+}
+
+fn register_gates(registry: &mut Registry, vault: &Vault) {
+    let gates = vault.stats().read();
+    let refusals = Family::<ReasonLabels, Counter>::default();
+    for (reason, count) in [
+        ("address", gates.refused_address),
+        ("token", gates.refused_token),
+        ("permission", gates.refused_permission),
+        ("lockout", gates.refused_lockout),
+    ] {
+        refusals
+            .get_or_create(&ReasonLabels { reason })
+            .inc_by(count);
+    }
+    registry.register("refusals", "Requests refused, by reason", refusals);
+    counter(registry, "values_read", "Values handed out", gates.reads);
+    counter(
+        registry,
+        "lockouts",
+        "Addresses locked out after wrong tokens",
+        gates.lockouts,
+    );
+    let audit = vault.audit().stats();
+    counter(
+        registry,
+        "audit_records",
+        "Audit records written",
+        audit.records,
+    );
+    counter(
+        registry,
+        "audit_batches",
+        "Writes that carried them",
+        audit.batches,
+    );
+    counter(
+        registry,
+        "audit_syncs",
+        "Disk syncs of the audit trail",
+        audit.syncs,
+    );
+    counter(
+        registry,
+        "audit_failures",
+        "Failed writes, syncs and repairs of the audit trail",
+        audit.failures,
+    );
+    gauge(
+        registry,
+        "audit_healthy",
+        "1 while the audit trail can be written",
+        u64::from(vault.audit().healthy()),
+    );
+}
+
+fn register_node(registry: &mut Registry, vault: &Vault) {
+    let replica = vault.replica();
+    gauge(
+        registry,
+        "ready",
+        "1 while the node is ready",
+        u64::from(vault.ready().is_ok()),
+    );
+    gauge(
+        registry,
+        "leader",
+        "1 while the node leads",
+        u64::from(replica.is_leader()),
+    );
+    let failed = replica.readiness() == Readiness::StoreFailed;
+    gauge(
+        registry,
+        "store_failed",
+        "1 once the node can no longer store",
+        u64::from(failed),
+    );
+    gauge(
+        registry,
+        "rewrap_pending",
+        "Versions that the running re-wrap pass has still to move",
+        vault.rewraps_pending(),
+    );
+    if let Ok(state) = replica.local() {
+        let applied = state.position().map_or(0, |position| position.index);
+        gauge(
+            registry,
+            "applied_index",
+            "The last log index applied",
+            applied,
+        );
+        gauge(
+            registry,
+            "secrets",
+            "Secrets in the state",
+            state.secret_count() as u64,
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! Health, metrics, and what operators look at.
+
+use std::sync::Arc;
+
+use axum::{body::Body, response::Response};
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+use strongroom_core::{LogTime, NodeView};
+use strongroom_service::{
+    operate::KmsView,
+    operation::{ReadAudit, ViewCluster, ViewKms},
+};
+
+use super::{
+    App,
+    answer::{self, Answer},
+    call::Call,
+};
+
+fn text(content_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut response = Response::new(body.into());
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+pub(super) async fn healthz(_: Arc<App>, _: Call) -> Answer {
+    Ok(text("text/plain; charset=utf-8", "ok"))
+}
+
+pub(super) async fn readyz(app: Arc<App>, _: Call) -> Answer {
+    match app.vault.ready() {
+        Ok(()) => Ok(answer::json(StatusCode::OK, &json!({"ready": true}))),
+        Err(reason) => {
+            let code = reason.as_str();
+            let body = json!({"ready": false, "error": "this node is not ready", "code": code});
+            Ok(answer::json(StatusCode::SERVICE_UNAVAILABLE, &body))
+        }
+    }
+}
+
+pub(super) async fn metrics(app: Arc<App>, _: Call) -> Answer {
+    let page = app.metrics.page(&app.vault)?;
+    Ok(text(
+        "application/openmetrics-text; version=1.0.0; charset=utf-8",
+        page,
+    ))
+}
+
+pub(super) async fn cluster(app: Arc<App>, call: Call) -> Answer {
+    let permit = app
+        .vault
+        .authorize::<ViewCluster>(call.context, &call.token, ())
+        .await?;
+    let view = app.vault.view_cluster(permit).await?;
+    let nodes: Vec<Value> = view.nodes.iter().map(node).collect();
+    let body = json!({
+        "cluster_id": view.cluster_id.map(|id| id.to_string()),
+        "node_id": view.node_name,
+        "leader": view.leader,
+        "term": view.term,
+        "failure_tolerance": view.failure_tolerance,
+        "nodes": nodes,
+    });
+    Ok(answer::json(StatusCode::OK, &body))
+}
+
+fn node(node: &NodeView) -> Value {
+    json!({
+        "node_id": node.name,
+        "raft_id": node.raft_id,
+        "address": node.address,
+        "role": node.role,
+        "applied": node.applied,
+        "version": node.version,
+        "reachable": node.reachable,
+    })
+}
+
+pub(super) async fn kms(app: Arc<App>, call: Call) -> Answer {
+    let permit = app
+        .vault
+        .authorize::<ViewKms>(call.context, &call.token, ())
+        .await?;
+    let KmsView {
+        service,
+        stats,
+        last_rotation,
+    } = app.vault.view_kms(permit).await?;
+    let body = json!({
+        "mode": service.mode.to_string(),
+        "key": service.key,
+        "region": service.region,
+        "cache": {
+            "entries": stats.entries,
+            "hits": stats.hits,
+            "misses": stats.misses,
+            "coalesced": stats.coalesced,
+            "stale": stats.stale,
+        },
+        "breaker": stats.breaker.as_str(),
+        "last_rotation_at": last_rotation.map(LogTime::rfc3339),
+    });
+    Ok(answer::json(StatusCode::OK, &body))
+}
+
+pub(super) async fn audit(app: Arc<App>, call: Call) -> Answer {
+    let (after, limit) = (call.number("after")?, call.limit()?);
+    let permit = app
+        .vault
+        .authorize::<ReadAudit>(call.context, &call.token, ())
+        .await?;
+    let records = app.vault.read_audit(permit, after, limit).await?;
+    let last = records.last().and_then(|record| record.get("seq").cloned());
+    let next_after = last.filter(|_| records.len() == limit);
+    Ok(answer::json(
+        StatusCode::OK,
+        &json!({"records": records, "next_after": next_after}),
+    ))
+}

@@ -1,0 +1,73 @@
+//! From settings to a keyring that works.
+
+use std::{sync::Arc, time::Duration};
+
+use strongroom_seal::{BreakerConfig, ContextStyle, Keyring, KeyringConfig, Kms, LocalKms};
+
+use crate::{
+    kms::aws::{AwsKms, AwsSettings},
+    run::RunError,
+    settings::{self, Settings},
+};
+
+/// How long the first wrap and unwrap may take, after the connection is set up.
+const PROBE_WITHIN: Duration = Duration::from_secs(4);
+/// How long one call to KMS may take.
+const KMS_WITHIN: Duration = Duration::from_secs(8);
+
+/// Reaches KMS, wraps and unwraps once, and says in one line which key that was.
+pub(crate) async fn open(settings: &Settings) -> Result<Arc<Keyring>, RunError> {
+    let kms: Arc<dyn Kms> = match &settings.kms.kms {
+        settings::Kms::Aws { key_id } => {
+            let context_style = match settings.kms.hash_names {
+                true => ContextStyle::HashedName,
+                false => ContextStyle::Name,
+            };
+            let max_retries = settings.kms.max_retries;
+            let aws = AwsSettings {
+                key_id: key_id.clone(),
+                max_retries,
+                context_style,
+            };
+            Arc::new(
+                AwsKms::connect(aws)
+                    .await
+                    .map_err(|error| RunError::Failed(error.to_string()))?,
+            )
+        }
+        settings::Kms::Local { master_keys } => {
+            Arc::new(local_kms(master_keys.as_ref().map(|keys| keys.as_str()))?)
+        }
+    };
+    let config = KeyringConfig {
+        ttl: settings.kms.dek_cache_ttl,
+        stale: settings.kms.dek_cache_stale,
+        max_entries: usize::try_from(settings.kms.dek_cache_entries).unwrap_or(usize::MAX),
+        deadline: KMS_WITHIN,
+        breaker: BreakerConfig::default(),
+    };
+    let keyring = Keyring::new(kms, config);
+    let service = keyring.describe();
+    let region = service.region.as_deref().unwrap_or("-");
+    keyring.probe(PROBE_WITHIN).await.map_err(|error| {
+        let (mode, key) = (&service.mode, &service.key);
+        RunError::Failed(format!(
+            "KMS ({mode}, key {key}, region {region}) does not work: {error}"
+        ))
+    })?;
+    tracing::info!(mode = %service.mode, key = %service.key, region, "KMS wraps and unwraps");
+    Ok(Arc::new(keyring))
+}
+
+fn local_kms(master_keys: Option<&str>) -> Result<LocalKms, RunError> {
+    let made = match master_keys {
+        Some(keys) => LocalKms::parse(keys),
+        None => {
+            tracing::warn!(
+                "VAULT_LOCAL_MASTER_KEY is not set: a random master key is used, and EVERY SECRET IS LOST when this process ends"
+            );
+            LocalKms::random()
+        }
+    };
+    made.map_err(|error| RunError::Settings(format!("VAULT_LOCAL_MASTER_KEY: {error}")))
+}

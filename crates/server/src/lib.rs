@@ -1,0 +1,40 @@
+//! The process: configuration, HTTP surfaces, AWS KMS, transport between nodes, and the wiring.
+//!
+//! Nothing is hidden from it, so it decides nothing: handlers in [`http`] take requests apart and ask
+//! the vault.
+
+pub mod audit;
+pub mod dev_keys;
+pub mod http;
+pub mod hygiene;
+mod keyring;
+pub mod kms;
+mod listen;
+pub mod logging;
+mod raft_port;
+pub mod run;
+pub mod settings;
+mod signals;
+
+pub use run::{RunError, VERSION, run};
+pub use signals::stop_on_signal;
+
+/// The formats that this version reads and writes.
+pub struct Formats {
+    /// Commands, results and state records.
+    pub commands: u8,
+    /// The data directory.
+    pub data_directory: u32,
+    /// Messages between nodes.
+    pub messages: u8,
+}
+
+/// The formats that this version reads and writes.
+#[must_use]
+pub fn formats() -> Formats {
+    Formats {
+        commands: strongroom_core::codec::FORMAT,
+        data_directory: strongroom_raft::identity::DATA_FORMAT,
+        messages: strongroom_raft::wire::WIRE_FORMAT,
+    }
+}

@@ -1,0 +1,124 @@
+//! A listener: connections, bounded in number and in time, ended gracefully.
+
+use std::{
+    convert::Infallible,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
+
+use axum::{body::Body, response::Response};
+use http::Request;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+};
+use tokio_io_timeout::TimeoutStream;
+
+/// Connections at a time, if the limit of open files allows; more wait in the kernel's queue.
+const CONNECTIONS: u64 = 4_096;
+/// Open files that connections leave to the store, the audit trail and other nodes.
+const RESERVED_FILES: u64 = 512;
+/// How long a client may take to send a request's head, idle time between requests included.
+const HEAD_WITHIN: Duration = Duration::from_secs(60);
+/// How long a client may leave its answers unread before its connection ends: it holds a place.
+const READ_BY_CLIENT_WITHIN: Duration = Duration::from_secs(30);
+/// Largest request head, in bytes.
+const HEAD_BYTES: usize = 64 * 1024;
+/// How long open requests may take at shutdown.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Binds a listener that can be bound again right after a restart.
+///
+/// # Errors
+/// What the operating system says, with the address.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4(),
+        SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6(),
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(1_024)
+}
+
+/// How many connections a listener takes at a time under this limit of open files.
+pub(crate) fn places(file_limit: u64) -> usize {
+    let left = file_limit
+        .saturating_sub(RESERVED_FILES)
+        .max(file_limit / 2);
+    usize::try_from(left.min(CONNECTIONS)).unwrap_or(1)
+}
+
+/// Serves at most `places` connections at a time until `stop` turns true; then lets open requests end.
+pub(crate) async fn serve<S, F>(
+    listener: TcpListener,
+    places: usize,
+    mut stop: watch::Receiver<bool>,
+    service: S,
+) where
+    S: Fn(IpAddr, Request<Body>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let places = Arc::new(Semaphore::new(places));
+    let open = GracefulShutdown::new();
+    loop {
+        let accepted = tokio::select! {
+            accepted = accept(&listener, &places) => accepted,
+            _ = stop.wait_for(|stop| *stop) => break,
+        };
+        let Some((stream, peer, place)) = accepted else {
+            continue;
+        };
+        let service = service.clone();
+        let answer = service_fn(move |request: Request<Incoming>| {
+            let served = service(peer.ip(), request.map(Body::new));
+            async move { Ok::<_, Infallible>(served.await) }
+        });
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(READ_BY_CLIENT_WITHIN));
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_WITHIN)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(Box::pin(stream)), answer);
+        let connection = open.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended early");
+            }
+            drop(place);
+        });
+    }
+    drop(listener);
+    if tokio::time::timeout(GRACE, open.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not end in time");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+    let place = Arc::clone(places).acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, peer)) => {
+            if let Err(error) = stream.set_nodelay(true) {
+                tracing::debug!(%error, "TCP_NODELAY was not set");
+            }
+            Some((stream, peer, place))
+        }
+        Err(error) => {
+            // Out of file handles, mostly: give connections time to end.
+            tracing::warn!(%error, "a connection was not accepted");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            None
+        }
+    }
+}

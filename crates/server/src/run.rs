@@ -1,0 +1,288 @@
+//! The wiring: settings in, a running node out.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use strongroom_raft::{DataDir, IdentityError, Node, NodeConfig, StartError};
+use strongroom_service::{
+    Vault, VaultConfig,
+    audit::{Audit, AuditConfig, Entry},
+    lockout::LockoutPolicy,
+    rewrap::RewrapPolicy,
+    workers,
+};
+use tokio::{
+    net::TcpListener,
+    runtime::{Builder, Runtime},
+    sync::watch,
+};
+
+use crate::{
+    http::{self, App, BodyPlaces, HttpMetrics, PeerAddress},
+    keyring, listen, raft_port,
+    settings::Settings,
+};
+
+/// Connections of other nodes at a time: each keeps a few.
+const RAFT_CONNECTIONS: usize = 256;
+/// This version, as others are told.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// How long the announcement of a cluster of one waits for it to be ready.
+const ANNOUNCED_WITHIN: Duration = Duration::from_secs(5);
+
+/// Why a node does not run. The text says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The process cannot do its job.
+    #[error("{0}")]
+    Failed(String),
+    /// The settings cannot be used on this machine.
+    #[error("{0}")]
+    Settings(String),
+    /// The data directory cannot be used.
+    #[error("{0}")]
+    Store(String),
+}
+
+impl RunError {
+    /// The process's exit code.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Settings(_) => 2,
+            Self::Store(_) => 3,
+        }
+    }
+}
+
+impl From<IdentityError> for RunError {
+    fn from(error: IdentityError) -> Self {
+        Self::Store(error.to_string())
+    }
+}
+
+impl From<StartError> for RunError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::Store(error) => Self::Store(error.to_string()),
+            StartError::Raft(error) => Self::Failed(error),
+        }
+    }
+}
+
+fn runtime(name: &'static str, threads: usize) -> Result<Runtime, RunError> {
+    Builder::new_multi_thread()
+        .thread_name(name)
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(|error| RunError::Failed(format!("cannot start threads: {error}")))
+}
+
+/// Runs one node until `stop` turns true. `announce` is called with the API's address once it
+/// listens.
+///
+/// Raft has threads of its own: what a request waits for never delays a heartbeat.
+///
+/// # Errors
+/// See [`RunError`].
+pub fn run(
+    settings: Settings,
+    stop: watch::Receiver<bool>,
+    announce: impl FnOnce(SocketAddr) + Send,
+) -> Result<(), RunError> {
+    let api = runtime(
+        "api",
+        std::thread::available_parallelism()
+            .map_or(2, usize::from)
+            .max(2),
+    )?;
+    let raft = runtime("raft", 2)?;
+    let result = api.block_on(start(settings, stop, announce, &raft));
+    raft.shutdown_timeout(Duration::from_secs(5));
+    api.shutdown_timeout(Duration::from_secs(5));
+    result
+}
+
+async fn start(
+    settings: Settings,
+    stop: watch::Receiver<bool>,
+    announce: impl FnOnce(SocketAddr) + Send,
+    raft: &Runtime,
+) -> Result<(), RunError> {
+    let keyring = keyring::open(&settings).await?;
+    let data_dir = DataDir::open(&settings.data_dir, settings.node_id.as_str())?;
+    let api_listener = bind(settings.api_addr, "VAULT_API_ADDR")?;
+    let api_address = api_listener.local_addr().unwrap_or(settings.api_addr);
+    let raft_listener = match &settings.raft {
+        Some(listener) => {
+            let address = listener.resolve().await.map_err(RunError::Settings)?;
+            Some(in_runtime(raft, async move { bind(address, "VAULT_RAFT_ADDR") }).await?)
+        }
+        None => None,
+    };
+    let audit = open_audit(&settings).await?;
+    let node = Arc::new(start_node(&settings, data_dir, raft).await?);
+    let (stop_raft, raft_stops) = watch::channel(false);
+    let raft_server = raft_listener.map(|listener| {
+        let node = Arc::clone(&node);
+        raft.spawn(listen::serve(
+            listener,
+            RAFT_CONNECTIONS,
+            raft_stops,
+            move |_peer, request| raft_port::answer(Arc::clone(&node), request),
+        ))
+    });
+    let vault = Arc::new(Vault::new(
+        Arc::<Node>::clone(&node),
+        keyring,
+        audit,
+        vault_config(&settings),
+    ));
+    workers::start(&vault);
+    let alone = settings.peers.is_empty();
+    let announcing = async {
+        if alone {
+            until_ready(&vault, &stop).await;
+        }
+        announce(api_address);
+    };
+    let serving = serve_api(&settings, Arc::clone(&vault), api_listener, stop.clone());
+    let ending_waits = async {
+        // An error means that nobody can ask any more: as good as a stop.
+        let _ = stop.clone().wait_for(|stop| *stop).await;
+        vault.end_waits();
+    };
+    tokio::join!(serving, announcing, ending_waits);
+    tracing::info!("stopping");
+    in_runtime(raft, {
+        let node = Arc::clone(&node);
+        async move { node.shutdown().await }
+    })
+    .await;
+    // The receiver is gone if the server has ended by itself.
+    let _ = stop_raft.send(true);
+    if let Some(server) = raft_server
+        && let Err(error) = server.await
+    {
+        tracing::warn!(%error, "the Raft listener did not end cleanly");
+    }
+    record(vault.audit(), "audit.stop").await;
+    Ok(())
+}
+
+/// A cluster of one depends on nobody: what is announced works at once.
+async fn until_ready(vault: &Vault, stop: &watch::Receiver<bool>) {
+    let deadline = Instant::now() + ANNOUNCED_WITHIN;
+    while vault.ready().is_err() && !*stop.borrow() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, RunError> {
+    listen::bind(address)
+        .map_err(|error| RunError::Failed(format!("cannot listen on {address} ({key}): {error}")))
+}
+
+async fn in_runtime<T: Send + 'static>(
+    runtime: &Runtime,
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    match runtime.spawn(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+async fn serve_api(
+    settings: &Settings,
+    vault: Arc<Vault>,
+    listener: TcpListener,
+    stop: watch::Receiver<bool>,
+) {
+    let app = Arc::new(App {
+        vault,
+        trusted_proxies: settings.trusted_proxies.clone(),
+        read_gate: settings.read_consistency,
+        request_timeout: settings.request_timeout,
+        metrics: HttpMetrics::new(),
+        body_places: BodyPlaces::default(),
+    });
+    let router = http::router(Arc::clone(&app));
+    let places = listen::places(crate::hygiene::raise_file_limit());
+    listen::serve(listener, places, stop, move |peer, mut request| {
+        let (app, router) = (Arc::clone(&app), router.clone());
+        request.extensions_mut().insert(PeerAddress(peer));
+        async move { http::serve(&app, router, request).await }
+    })
+    .await;
+}
+
+fn vault_config(settings: &Settings) -> VaultConfig {
+    VaultConfig {
+        allowed: settings.allowed_ips.clone(),
+        lockout: LockoutPolicy {
+            max_failures: settings.lockout.max_failures,
+            window: settings.lockout.window,
+            lockout: settings.lockout.lockout,
+        },
+        bootstrap: settings.bootstrap_token.as_ref().map(|token| token.0),
+        poll: settings.rotation_poll,
+        rewrap: RewrapPolicy {
+            enabled: settings.rewrap.enabled,
+            poll: settings.rewrap.poll,
+            max_per_sec: settings.rewrap.max_per_sec,
+        },
+        prewarm: settings.kms.prewarm,
+    }
+}
+
+async fn start_node(
+    settings: &Settings,
+    data_dir: DataDir,
+    raft: &Runtime,
+) -> Result<Node, RunError> {
+    let transport = in_runtime(raft, async { raft_port::HttpTransport::new() })
+        .await
+        .map_err(|error| RunError::Failed(format!("cannot make an HTTP client: {error}")))?;
+    let peers: BTreeMap<String, String> = settings
+        .peers
+        .iter()
+        .map(|peer| (peer.name.to_string(), peer.address.to_string()))
+        .collect();
+    let config = NodeConfig {
+        name: settings.node_id.to_string(),
+        peers,
+        version: VERSION.to_owned(),
+        decodes: strongroom_core::codec::FORMAT,
+        snapshot_log_bytes: settings.snapshot.log_bytes,
+        snapshot_log_entries: settings.snapshot.log_entries,
+    };
+    Ok(in_runtime(raft, Node::start(data_dir, config, Arc::new(transport))).await?)
+}
+
+async fn open_audit(settings: &Settings) -> Result<Audit, RunError> {
+    let config = AuditConfig {
+        dir: settings.audit.dir.clone(),
+        node: settings.node_id.to_string(),
+        sync: settings.audit.sync,
+        file_bytes: settings.audit.file_bytes,
+    };
+    let audit = tokio::task::spawn_blocking(move || Audit::open(config))
+        .await
+        .map_err(|error| RunError::Failed(error.to_string()))?
+        .map_err(|error| RunError::Failed(error.to_string()))?;
+    record(&audit, "audit.start").await;
+    Ok(audit)
+}
+
+async fn record(audit: &Audit, action: &'static str) {
+    if audit.write(Entry::of_node(action, VERSION)).await.is_err() {
+        tracing::error!(action, "the audit trail cannot be written");
+    }
+}

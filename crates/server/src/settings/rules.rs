@@ -1,0 +1,204 @@
+//! What no row can know alone: rules over several settings, and the typed result.
+
+use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
+
+use strongroom_core::Allowlist;
+
+use super::{
+    AuditSettings, Kms, KmsMode, KmsSettings, LockoutSettings, Problem, RewrapSettings, Settings,
+    SnapshotSettings,
+    net::{HostPort, Peer, RaftListener, RaftPlaintext},
+    source::Source,
+    table::Parsed,
+};
+
+fn warning(key: &str, message: &str) -> Problem {
+    Problem {
+        key: key.to_owned(),
+        message: message.to_owned(),
+    }
+}
+
+/// Puts the settings together. `None` only if the source holds a problem that says why.
+pub(super) fn assemble(
+    parsed: Parsed,
+    source: &mut Source,
+    warnings: &mut Vec<Problem>,
+) -> Option<Settings> {
+    // Every rule runs, whatever the others find: all problems are reported at once.
+    let kms = kms(&parsed, source, warnings);
+    let prewarm = prewarm(&parsed, warnings);
+    let peers = parsed.peers.unwrap_or_default();
+    let raft = raft(
+        &peers,
+        parsed.raft_addr,
+        parsed.raft_plaintext,
+        &parsed.node_id,
+        source,
+    );
+    proxies(
+        parsed.trust_proxy,
+        parsed.trusted_proxies.as_ref(),
+        source,
+        warnings,
+    );
+    if peers.is_empty() && source.is_given("VAULT_RAFT_ADDR") && !source.is_bad("VAULT_PEERS") {
+        warnings.push(warning(
+            "VAULT_RAFT_ADDR",
+            "has no effect without VAULT_PEERS",
+        ));
+    }
+
+    let mut api_addr = parsed.api_addr?;
+    if let Some(port) = parsed.api_port.and_then(|port| u16::try_from(port).ok()) {
+        api_addr = SocketAddr::new(api_addr.ip(), port);
+        source.show("VAULT_API_ADDR", api_addr.to_string());
+    }
+    source.show("VAULT_API_PORT", api_addr.port().to_string());
+    let data_dir = parsed.data_dir?;
+    let audit_dir = parsed.audit_dir.unwrap_or_else(|| data_dir.join("audit"));
+    source.show("VAULT_AUDIT_DIR", audit_dir.display().to_string());
+
+    Some(Settings {
+        node_id: parsed.node_id?,
+        peers,
+        api_addr,
+        raft,
+        data_dir,
+        bootstrap_token: parsed.bootstrap_token,
+        allowed_ips: parsed.allowed_ips.unwrap_or_default(),
+        // `trust_proxy=false` and an empty list are one thing to whoever reads the header.
+        trusted_proxies: parsed
+            .trusted_proxies
+            .filter(|_| parsed.trust_proxy == Some(true)),
+        read_consistency: parsed.read_consistency?,
+        request_timeout: parsed.request_timeout?,
+        kms: KmsSettings {
+            kms: kms?,
+            hash_names: parsed.kms_hash_names?,
+            max_retries: u32::try_from(parsed.kms_max_retries?).ok()?,
+            dek_cache_ttl: parsed.dek_cache_ttl?,
+            dek_cache_stale: parsed.dek_cache_stale?,
+            dek_cache_entries: parsed.dek_cache_entries?,
+            prewarm,
+        },
+        rotation_poll: parsed.rotation_poll?,
+        rewrap: RewrapSettings {
+            enabled: parsed.rewrap_enabled?,
+            poll: parsed.rewrap_poll?,
+            max_per_sec: u32::try_from(parsed.rewrap_max_per_sec?).ok()?,
+        },
+        lockout: LockoutSettings {
+            max_failures: u32::try_from(parsed.auth_max_failures?).ok()?,
+            window: parsed.auth_window?,
+            lockout: parsed.auth_lockout?,
+        },
+        audit: AuditSettings {
+            dir: audit_dir,
+            sync: parsed.audit_sync?,
+            file_bytes: parsed.audit_file_bytes?,
+        },
+        snapshot: SnapshotSettings {
+            log_bytes: parsed.snapshot_log_bytes?,
+            log_entries: parsed.snapshot_log_entries?,
+        },
+        log: parsed.log?,
+        log_format: parsed.log_format?,
+        effective: Vec::new(),
+    })
+}
+
+fn kms(parsed: &Parsed, source: &mut Source, warnings: &mut Vec<Problem>) -> Option<Kms> {
+    match parsed.kms_mode? {
+        KmsMode::Aws => {
+            if parsed.local_master_key.is_some() {
+                let message = "has no effect with VAULT_KMS_MODE=aws";
+                warnings.push(warning("VAULT_LOCAL_MASTER_KEY", message));
+            }
+            if parsed.kms_key_id.is_none() && !source.is_bad("VAULT_KMS_KEY_ID") {
+                source.problem(
+                    "VAULT_KMS_KEY_ID",
+                    "is needed with VAULT_KMS_MODE=aws (the default); for a trial without AWS, \
+                     set VAULT_KMS_MODE=local",
+                );
+            }
+            parsed.kms_key_id.clone().map(|key_id| Kms::Aws { key_id })
+        }
+        KmsMode::Local => {
+            if parsed.kms_key_id.is_some() {
+                let message = "has no effect with VAULT_KMS_MODE=local";
+                warnings.push(warning("VAULT_KMS_KEY_ID", message));
+            }
+            Some(Kms::Local {
+                master_keys: parsed.local_master_key.clone(),
+            })
+        }
+    }
+}
+
+/// Unwrapping in advance, and what needs a cache to have an effect.
+fn prewarm(parsed: &Parsed, warnings: &mut Vec<Problem>) -> Option<NonZeroU32> {
+    let wanted = parsed.dek_cache_prewarm == Some(true);
+    let off = parsed.dek_cache_ttl == Some(Duration::ZERO) || parsed.dek_cache_entries == Some(0);
+    let message = "has no effect without a data key cache (VAULT_DEK_CACHE_TTL_SECS, \
+                   VAULT_DEK_CACHE_ENTRIES)";
+    if off && wanted {
+        warnings.push(warning("VAULT_DEK_CACHE_PREWARM", message));
+    }
+    if off && parsed.dek_cache_stale.is_some_and(|stale| !stale.is_zero()) {
+        warnings.push(warning("VAULT_DEK_CACHE_STALE_SECS", message));
+    }
+    let per_sec = u32::try_from(parsed.dek_cache_prewarm_per_sec?).ok()?;
+    NonZeroU32::new(per_sec).filter(|_| wanted && !off)
+}
+
+/// The Raft listener, which exists only with peers and only where a plain port is safe.
+fn raft(
+    peers: &[Peer],
+    address: Option<HostPort>,
+    plaintext: Option<RaftPlaintext>,
+    node_id: &Option<strongroom_core::NodeName>,
+    source: &mut Source,
+) -> Option<RaftListener> {
+    let own = peers
+        .iter()
+        .find(|peer| Some(&peer.name) == node_id.as_ref());
+    if own.is_none() && !peers.is_empty() && node_id.is_some() {
+        source.problem("NODE_ID", "is not among the ids in VAULT_PEERS");
+    }
+    if peers.is_empty() || source.is_bad("VAULT_RAFT_ADDR") {
+        return None;
+    }
+    let listen = address.or_else(|| own.map(|own| own.address.clone()))?;
+    source.show("VAULT_RAFT_ADDR", listen.to_string());
+    if source.is_bad("VAULT_RAFT_PLAINTEXT") {
+        return None;
+    }
+    match RaftListener::new(listen, plaintext.unwrap_or(RaftPlaintext::LoopbackOnly)) {
+        Ok(listener) => Some(listener),
+        Err(message) => {
+            source.problem("VAULT_RAFT_ADDR", message);
+            None
+        }
+    }
+}
+
+fn proxies(
+    trust: Option<bool>,
+    proxies: Option<&Allowlist>,
+    source: &mut Source,
+    warnings: &mut Vec<Problem>,
+) {
+    let none = proxies.is_none_or(Allowlist::is_empty);
+    if trust == Some(true) && none && !source.is_bad("VAULT_TRUSTED_PROXIES") {
+        source.problem(
+            "VAULT_TRUSTED_PROXIES",
+            "is needed with VAULT_TRUST_PROXY=true",
+        );
+    }
+    if trust == Some(false) && !none {
+        let message = "has no effect without VAULT_TRUST_PROXY=true: a proxy's own address counts \
+                       as the client's";
+        warnings.push(warning("VAULT_TRUSTED_PROXIES", message));
+    }
+}

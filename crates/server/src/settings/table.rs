@@ -1,0 +1,163 @@
+//! The one table of settings. It makes the parser, the output of `--check-config`, and
+//! `docs/CONFIG.md`; a setting that is not here does not exist.
+
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
+
+use strongroom_core::{Allowlist, NodeName, ReadGate};
+use strongroom_service::audit::SyncPolicy;
+use zeroize::Zeroizing;
+
+use super::{
+    KmsMode, LogFormat,
+    net::{HostPort, Peer, Peers, RaftListen, RaftPlaintext},
+    secrets::{Bootstrap, BootstrapToken, MasterKeys},
+    shapes::{
+        Addresses, AuditSync, CONSISTENCY, Choice, Count, Flag, Folder, KmsKey, Listen, LogFilter,
+        NodeId, Seconds, Shape, Size,
+    },
+    source::Source,
+};
+
+/// What holds when a setting is not given.
+pub(super) enum Fallback {
+    /// A value, parsed like a given one; empty: nothing.
+    Value(&'static str),
+    /// Something made from other settings, in words.
+    Derived(&'static str),
+}
+
+/// A setting as the reference page needs it.
+pub(super) struct Row {
+    /// The environment variable.
+    pub(super) key: &'static str,
+    /// What holds without it.
+    pub(super) fallback: Fallback,
+    /// Whether the value must never be shown, and may come from a file.
+    pub(super) sensitive: bool,
+    /// What is accepted.
+    pub(super) accepts: fn() -> String,
+    /// What it means.
+    pub(super) doc: &'static str,
+}
+
+impl Row {
+    /// The variable that names a file holding the value.
+    pub(super) fn file_key(&self) -> String {
+        format!("{}_FILE", self.key)
+    }
+}
+
+/// Whether a row may be shown.
+const PUBLIC: bool = false;
+/// Whether a row must not be shown.
+const SENSITIVE: bool = true;
+
+macro_rules! settings {
+    ($($field:ident: $out:ty = $key:literal, $shape:expr, $fallback:expr, $sensitive:ident, $doc:literal;)+) => {
+        /// Every setting, in the order of the reference page.
+        pub(super) static TABLE: &[Row] = &[$(Row {
+            key: $key,
+            fallback: $fallback,
+            sensitive: $sensitive,
+            accepts: || $shape.describe(),
+            doc: $doc,
+        }),+];
+
+        /// The parsed value of each row. `None`: not given and without default, or bad.
+        pub(super) struct Parsed {
+            $(pub(super) $field: Option<$out>,)+
+        }
+
+        impl Parsed {
+            /// Reads every row, the bad ones too.
+            pub(super) fn read(source: &mut Source) -> Self {
+                let mut rows = TABLE.iter();
+                Self { $($field: rows.next().and_then(|row| source.read(row, &$shape)),)+ }
+            }
+        }
+    };
+}
+
+use Fallback::{Derived, Value};
+
+const DAY: u64 = 86_400;
+const WEEK: u64 = 7 * DAY;
+const YEAR: u64 = 366 * DAY;
+const TIB: u64 = 1 << 40;
+
+settings! {
+    node_id: NodeName = "NODE_ID", NodeId, Value("1"), PUBLIC,
+        "This node's name; the only value that differs between nodes.";
+    peers: Vec<Peer> = "VAULT_PEERS", Peers, Value(""), PUBLIC,
+        "Raft addresses of all nodes, the same on each; the host may be a name, an IPv4 address or `[IPv6]`. `NODE_ID` must be among them. Empty: a cluster of one.";
+    api_addr: SocketAddr = "VAULT_API_ADDR", Listen, Value("0.0.0.0:8200"), PUBLIC,
+        "The API's listener.";
+    api_port: u64 = "VAULT_API_PORT", Count(1, 65_535), Derived("the port of `VAULT_API_ADDR`"), PUBLIC,
+        "The API's port alone; it replaces the port of `VAULT_API_ADDR`.";
+    raft_addr: HostPort = "VAULT_RAFT_ADDR", RaftListen, Derived("this node's entry in `VAULT_PEERS`"), PUBLIC,
+        "The listener for other nodes. It must be a loopback address unless `VAULT_RAFT_PLAINTEXT` says what protects it. Without `VAULT_PEERS` there is none.";
+    raft_plaintext: RaftPlaintext = "VAULT_RAFT_PLAINTEXT", Choice(&[("wireguard", RaftPlaintext::Wireguard)]), Value(""), PUBLIC,
+        "`wireguard`: the Raft port is plain because it is bound to this node's address inside a WireGuard overlay; a wildcard is refused. Empty: only a loopback address is accepted.";
+    data_dir: PathBuf = "VAULT_DATA_DIR", Folder, Value("./data"), PUBLIC,
+        "This node's files.";
+    bootstrap_token: BootstrapToken = "VAULT_BOOTSTRAP_TOKEN", Bootstrap, Value(""), SENSITIVE,
+        "First start: creates the token `bootstrap-admin` with role `admin`. Ignored for ever once any admin token has existed.";
+    allowed_ips: Allowlist = "VAULT_ALLOWED_IPS", Addresses, Value(""), PUBLIC,
+        "Who may read values, by address. Empty: nobody. An entry that does not parse stops the start.";
+    trust_proxy: bool = "VAULT_TRUST_PROXY", Flag, Value("false"), PUBLIC,
+        "Take the client's address from `X-Forwarded-For`; needs `VAULT_TRUSTED_PROXIES`.";
+    trusted_proxies: Allowlist = "VAULT_TRUSTED_PROXIES", Addresses, Value(""), PUBLIC,
+        "The proxies. The client is the rightmost address of the header that is not one of them.";
+    read_consistency: ReadGate = "VAULT_READ_CONSISTENCY", CONSISTENCY, Value("local"), PUBLIC,
+        "How native reads are answered unless a request says otherwise by `?consistency=` or `X-Read-Consistency`.";
+    request_timeout: Duration = "VAULT_REQUEST_TIMEOUT_SECS", Seconds(1, 300), Value("15"), PUBLIC,
+        "How long a request may take before it is answered with an error.";
+    kms_mode: KmsMode = "VAULT_KMS_MODE", Choice(&[("aws", KmsMode::Aws), ("local", KmsMode::Local)]), Value("aws"), PUBLIC,
+        "Who wraps data keys: AWS KMS, or a key given here (development).";
+    kms_key_id: String = "VAULT_KMS_KEY_ID", KmsKey, Value(""), PUBLIC,
+        "Key id, ARN or alias; needed with `VAULT_KMS_MODE=aws`. Credentials, region and endpoint come from the standard AWS environment.";
+    kms_hash_names: bool = "VAULT_KMS_HASH_NAMES", Flag, Value("false"), PUBLIC,
+        "Put the SHA-256 of a secret's name into KMS's encryption context instead of the name, and so into CloudTrail. Versions sealed with the other setting can still be read.";
+    local_master_key: Zeroizing<String> = "VAULT_LOCAL_MASTER_KEY", MasterKeys, Derived("random, and lost at exit"), SENSITIVE,
+        "With `VAULT_KMS_MODE=local`: the first key wraps, all unwrap.";
+    kms_max_retries: u64 = "VAULT_KMS_MAX_RETRIES", Count(0, 20), Value("5"), PUBLIC,
+        "How often a throttled or unavailable KMS is asked again. 0: never.";
+    dek_cache_ttl: Duration = "VAULT_DEK_CACHE_TTL_SECS", Seconds(0, DAY), Value("300"), PUBLIC,
+        "How long an unwrapped data key stays in memory. 0: every read asks KMS.";
+    dek_cache_entries: u64 = "VAULT_DEK_CACHE_ENTRIES", Count(0, 10_000_000), Value("100000"), PUBLIC,
+        "How many unwrapped data keys stay in memory at most.";
+    dek_cache_stale: Duration = "VAULT_DEK_CACHE_STALE_SECS", Seconds(0, WEEK), Value("0"), PUBLIC,
+        "How much longer an unwrapped data key is kept, to be used only while KMS is unavailable or throttles. Such a read stands in the audit trail as `done_stale`. What KMS denies, or a disabled key wrapped, is never read with one; but whoever cuts a node off from KMS prolongs by this much what that node may read.";
+    dek_cache_prewarm: bool = "VAULT_DEK_CACHE_PREWARM", Flag, Value("false"), PUBLIC,
+        "At the start, unwrap the data keys of all current versions, as many as the cache holds, so that a fresh node also reads through an outage of KMS.";
+    dek_cache_prewarm_per_sec: u64 = "VAULT_DEK_CACHE_PREWARM_PER_SEC", Count(1, 10_000), Value("50"), PUBLIC,
+        "How many of them in a second. Keys unwrapped first expire first: at this pace times `VAULT_DEK_CACHE_TTL_SECS`, the first is gone when the last comes.";
+    rotation_poll: Duration = "VAULT_ROTATION_POLL_SECS", Seconds(1, DAY), Value("15"), PUBLIC,
+        "Upper bound on how late a due rotation starts.";
+    rewrap_enabled: bool = "VAULT_KMS_REWRAP_ENABLED", Flag, Value("false"), PUBLIC,
+        "The worker that re-wraps data keys after the KMS key was rotated.";
+    rewrap_poll: Duration = "VAULT_KMS_REWRAP_POLL_SECS", Seconds(1, YEAR), Value("86400"), PUBLIC,
+        "How often that worker looks for a rotation.";
+    rewrap_max_per_sec: u64 = "VAULT_KMS_REWRAP_MAX_PER_SEC", Count(0, 100_000), Value("10"), PUBLIC,
+        "How many data keys it re-wraps in a second. 0: unpaced.";
+    auth_max_failures: u64 = "VAULT_AUTH_MAX_FAILURES", Count(0, 1_000_000), Value("5"), PUBLIC,
+        "Failed authentications after which a client address is locked out of this node. 0: no lockout.";
+    auth_window: Duration = "VAULT_AUTH_WINDOW_SECS", Seconds(1, YEAR), Value("300"), PUBLIC,
+        "The time in which those failures count.";
+    auth_lockout: Duration = "VAULT_AUTH_LOCKOUT_SECS", Seconds(1, YEAR), Value("900"), PUBLIC,
+        "How long the lockout lasts.";
+    audit_dir: PathBuf = "VAULT_AUDIT_DIR", Folder, Derived("`audit` in `VAULT_DATA_DIR`"), PUBLIC,
+        "Where the audit files go.";
+    audit_sync: SyncPolicy = "VAULT_AUDIT_SYNC", AuditSync, Value("100ms"), PUBLIC,
+        "How long a written audit record may wait for its disk sync; `always`: synced before the answer leaves.";
+    audit_file_bytes: u64 = "VAULT_AUDIT_FILE_BYTES", Size(64 << 10, TIB), Value("64MiB"), PUBLIC,
+        "The size at which a new audit file is begun.";
+    snapshot_log_bytes: u64 = "VAULT_SNAPSHOT_LOG_BYTES", Size(64 << 10, TIB), Value("32MiB"), PUBLIC,
+        "Bytes of Raft log after which a snapshot is taken and the log purged.";
+    snapshot_log_entries: u64 = "VAULT_SNAPSHOT_LOG_ENTRIES", Count(10, 100_000_000), Value("20000"), PUBLIC,
+        "Entries of Raft log after which a snapshot is taken and the log purged.";
+    log: String = "VAULT_LOG", LogFilter, Value("info"), PUBLIC,
+        "Which log lines are written.";
+    log_format: LogFormat = "VAULT_LOG_FORMAT", Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), Value("text"), PUBLIC,
+        "How log lines look.";
+}
