@@ -1,0 +1,116 @@
+//! The one binary: `strongroom server`, `strongroom dev`, and every command.
+
+mod alloc;
+mod audit;
+mod dev;
+mod server;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+#[global_allocator]
+static HEAP: alloc::ForgetfulHeap = alloc::ForgetfulHeap;
+
+/// A clustered secrets server for small teams.
+#[derive(Parser)]
+#[command(
+    name = "strongroom",
+    version,
+    disable_version_flag = true,
+    arg_required_else_help = true
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run one node, configured by environment variables (docs/CONFIG.md lists them).
+    Server {
+        /// Print the effective settings, sensitive ones redacted, and exit.
+        #[arg(long)]
+        check_config: bool,
+    },
+    /// Run a single node to try things out: nothing to configure, and nothing to rely on.
+    Dev {
+        /// The port to listen on, at 127.0.0.1.
+        #[arg(long, default_value_t = 8200)]
+        port: u16,
+        /// Keep the data here, instead of in a temporary directory.
+        #[arg(long)]
+        data_dir: Option<PathBuf>,
+    },
+    /// Look at a node's audit trail.
+    Audit {
+        #[command(subcommand)]
+        command: AuditCommand,
+    },
+    /// Print the version, the build, and the formats it reads and writes.
+    Version,
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Check the chain of an audit directory, and name the first record that does not fit.
+    Verify {
+        /// The directory.
+        dir: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Server { check_config: true } => server::check_config(),
+        Command::Server {
+            check_config: false,
+        } => server::run(),
+        Command::Dev { port, data_dir } => dev::run(port, data_dir),
+        Command::Audit {
+            command: AuditCommand::Verify { dir },
+        } => audit::verify(&dir),
+        Command::Version => version(),
+    }
+}
+
+/// Prints to standard output; a closed pipe is no error.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        // Whoever closed the pipe does not read on.
+        let _ = writeln!(std::io::stdout(), $($text)*);
+    }};
+}
+pub(crate) use say;
+
+/// Prints to standard error.
+macro_rules! complain {
+    ($($text:tt)*) => {{
+        use std::io::Write;
+        // There is nowhere left to report a failure to.
+        let _ = writeln!(std::io::stderr(), $($text)*);
+    }};
+}
+pub(crate) use complain;
+
+fn version() -> ExitCode {
+    let build = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
+    let formats = strongroom_server::formats();
+    say!(
+        "strongroom {} ({build}, {})",
+        strongroom_server::VERSION,
+        std::env::consts::ARCH
+    );
+    say!("commands: reads and writes format {}", formats.commands);
+    say!(
+        "data directory: reads and writes format {}",
+        formats.data_directory
+    );
+    say!("messages between nodes: speaks format {}", formats.messages);
+    ExitCode::SUCCESS
+}
