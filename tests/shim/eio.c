@@ -1,0 +1,84 @@
+/*
+ * A disk that fails, or is slow, on command. Preloaded into a server under test.
+ *
+ * EIO_DIR      the directory whose files are concerned
+ * EIO_CONTROL  while this file exists and is empty, writes and syncs of files below EIO_DIR fail with
+ *              EIO; while it holds a number, syncs take that many milliseconds longer
+ *
+ * A file is judged by its path, looked up in /proc/self/fd.
+ */
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+static int below(int fd, const char *dir)
+{
+    char link[64], path[4096];
+    ssize_t length;
+
+    snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    length = readlink(link, path, sizeof path - 1);
+    if (length <= 0)
+        return 0;
+    path[length] = 0;
+    return strncmp(path, dir, strlen(dir)) == 0 && path[strlen(dir)] == '/';
+}
+
+/* What the control file says of this file: -1 nothing, 0 it fails, else milliseconds. */
+static long verdict(int fd)
+{
+    const char *dir = getenv("EIO_DIR"), *control = getenv("EIO_CONTROL");
+    char text[32] = {0};
+    int file;
+    ssize_t length;
+
+    if (!dir || !control)
+        return -1;
+    file = open(control, O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return -1;
+    length = read(file, text, sizeof text - 1);
+    close(file);
+    if (length < 0 || !below(fd, dir))
+        return -1;
+    return atol(text);
+}
+
+static int fails(int fd, int is_sync)
+{
+    int before = errno;
+    long says = verdict(fd);
+
+    if (is_sync && says > 0) {
+        struct timespec pause = {says / 1000, says % 1000 * 1000000};
+        nanosleep(&pause, NULL);
+    }
+    errno = says == 0 ? EIO : before;
+    return says == 0;
+}
+
+#define WRAP(is_sync, result, name, parameters, types, arguments)         \
+    result name parameters                                                \
+    {                                                                     \
+        static result(*real) types;                                       \
+        if (!real)                                                        \
+            real = (result(*) types)dlsym(RTLD_NEXT, #name);              \
+        return fails(fd, is_sync) ? -1 : real arguments;                  \
+    }
+
+WRAP(0, ssize_t, write, (int fd, const void *data, size_t count), (int, const void *, size_t), (fd, data, count))
+WRAP(0, ssize_t, writev, (int fd, const struct iovec *v, int n), (int, const struct iovec *, int), (fd, v, n))
+WRAP(0, ssize_t, pwrite, (int fd, const void *data, size_t count, off_t at), (int, const void *, size_t, off_t), (fd, data, count, at))
+WRAP(0, ssize_t, pwrite64, (int fd, const void *data, size_t count, off64_t at), (int, const void *, size_t, off64_t), (fd, data, count, at))
+WRAP(0, int, ftruncate, (int fd, off_t length), (int, off_t), (fd, length))
+WRAP(0, int, ftruncate64, (int fd, off64_t length), (int, off64_t), (fd, length))
+WRAP(1, int, fsync, (int fd), (int), (fd))
+WRAP(1, int, fdatasync, (int fd), (int), (fd))
+WRAP(0, int, sync_file_range, (int fd, off64_t at, off64_t count, unsigned flags), (int, off64_t, off64_t, unsigned), (fd, at, count, flags))

@@ -1,0 +1,20 @@
+//! The cluster harness and the black-box suites.
+
+pub mod moto;
+
+pub mod api;
+pub mod canary;
+pub mod cluster;
+pub mod compare;
+pub mod kms_cluster;
+pub mod load;
+pub mod node;
+pub mod raw;
+pub mod shim;
+pub mod values;
+
+/// Held by a test whose cluster would starve, or be starved by, another test's of the same binary.
+pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static TURN: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    TURN.lock().await
+}

@@ -1,0 +1,97 @@
+//! A slow disk costs time, and no leadership.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use strongroom_tests::{
+    alone, api::Api, cluster::Cluster, load::Load, node::Node, shim::FailingDisk,
+};
+
+/// How much longer syncs take, in milliseconds. An ordinary disk takes 1 to 10.
+const SYNCS_TAKE_MS: [u64; 2] = [50, 250];
+
+async fn term(cluster: &Cluster) -> (u64, Value) {
+    for place in 0..3 {
+        let view = cluster.admin(place).get("/v1/admin/cluster").await;
+        if view.status == 200 {
+            return (
+                view.json["term"].as_u64().unwrap(),
+                view.json["leader"].clone(),
+            );
+        }
+    }
+    (0, Value::Null)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_syncs_cost_no_election() {
+    let _turn = alone().await;
+    let patient = [("VAULT_REQUEST_TIMEOUT_SECS", "60")];
+    let mut cluster = Cluster::prepare(3, &patient);
+    let scratch = cluster.dir.path().to_owned();
+    let disks: Vec<FailingDisk> = cluster
+        .nodes
+        .iter_mut()
+        .map(|node| {
+            let dir = node.data_dir.join("log");
+            FailingDisk::install(node, &scratch, &dir)
+        })
+        .collect();
+    cluster.nodes.iter_mut().for_each(Node::start);
+    cluster.wait_ready().await;
+    let admins: Vec<Api> = (0..3).map(|place| cluster.admin(place)).collect();
+    let mut seen = Vec::new();
+    for ms in SYNCS_TAKE_MS {
+        let before = term(&cluster).await;
+        for disk in &disks {
+            disk.slow_down(Duration::from_millis(ms));
+        }
+        let began = Instant::now();
+        let load = Load::start(&admins, 4, &format!("load-{ms}"));
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        let acked = load.acknowledged();
+        let ledger = load.stop().await;
+        let took = began.elapsed();
+        let middle = term(&cluster).await;
+        let began = Instant::now();
+        let writers: Vec<_> = (0..12)
+            .map(|n| {
+                let admin = admins[n % 3].clone();
+                tokio::spawn(async move {
+                    let body =
+                        json!({"name": format!("large-{ms}/{n}"), "value": "x".repeat(400 * 1024)});
+                    admin.post("/v1/secrets", body).await
+                })
+            })
+            .collect();
+        let mut refused = Vec::new();
+        for writer in writers {
+            let answer = writer.await.unwrap();
+            if answer.status != 201 {
+                refused.push(answer.text);
+            }
+        }
+        let after = term(&cluster).await;
+        println!(
+            "syncs take {ms} ms longer: {acked} small writes in {took:?}, {} unknown; 12 of 400 KB in \
+             {:?}, refused {refused:?}; term and leader {before:?}, {middle:?}, {after:?}",
+            ledger.unknown,
+            began.elapsed()
+        );
+        seen.push((before, after));
+    }
+    for disk in &disks {
+        disk.heal();
+    }
+    cluster.assert_equal("").await;
+    assert!(
+        seen.iter().all(|(before, after)| before == after),
+        "{seen:?}"
+    );
+}
