@@ -21,6 +21,10 @@
  * sync_file_range is not recorded: it promises nothing about a power cut. Syncing is not passed on
  * either: the record stands for the device's work, and waiting for this disk adds nothing. With
  * IO_TRACE_FAIL_SYNC=n every fdatasync from the n-th on fails with EIO, which is a dying disk.
+ *
+ * A process killed while another of its threads is recording would leave half a record, and an
+ * operation that no record tells of. So it dies through the shim: removing the file named `die` in
+ * the directory takes the lock and kills the process.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -28,6 +32,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -252,6 +257,10 @@ int unlinkat(int at, const char *name, int flags) {
     int r;
     if (!resolve(at, name, path)) return REAL(unlinkat)(at, name, flags);
     pthread_mutex_lock(&lock);
+    if (strcmp(path + strlen(dir), "/die") == 0) {
+        kill(getpid(), SIGKILL);
+        pause();
+    }
     r = REAL(unlinkat)(at, name, flags);
     if (r == 0) record((flags & AT_REMOVEDIR) ? 'X' : 'U', 0, 0, path, strlen(path), "", 0);
     pthread_mutex_unlock(&lock);
