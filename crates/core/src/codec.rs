@@ -10,18 +10,18 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    Applied, ClusterId, Command, Effect, LogPosition, LogTime, Material, MountName, Proposal, Role,
-    RoleName, SealedVersion, Secret, SecretName, SecretSettings, SecretVersion, State, TokenGrant,
-    TokenName, command::MountSettings, rewrap::RewrapState,
+    Applied, ClusterId, Command, Effect, LogPosition, LogTime, Material, MountName, Pending,
+    Proposal, Role, RoleName, SealedVersion, Secret, SecretName, SecretSettings, SecretVersion,
+    State, TokenGrant, TokenName, command::MountSettings, rewrap::RewrapState,
 };
 
 /// The newest format of commands, results and state records that this version reads. Each value is
 /// written in the oldest format that holds it, so that nodes which know no newer one can read it.
 ///
-/// 1: sealing, roles and tokens. 2: re-wrap passes.
+/// 1: sealing, roles and tokens. 2: re-wrap passes, and rotations that are applied to a target.
 pub const FORMAT: u8 = 2;
 const FIRST: u8 = 1;
-const REWRAP: u8 = 2;
+const SECOND: u8 = 2;
 
 /// Why bytes could not be decoded.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -77,7 +77,7 @@ pub fn decode_proposal(bytes: &[u8]) -> Result<Proposal, DecodeError> {
 #[must_use]
 pub fn encode_applied(applied: &Applied) -> Vec<u8> {
     let format = match applied {
-        Applied::Effect(Effect::Pass { .. }) => REWRAP,
+        Applied::Effect(Effect::Pass { .. }) => SECOND,
         Applied::Effect(_) | Applied::Rejected(_) => FIRST,
     };
     encode(format, applied)
@@ -122,11 +122,21 @@ pub(crate) enum Record {
     },
     End,
     Rewrap(RewrapState),
+    /// Follows the versions of the last `Secret` before it.
+    Pending {
+        created_at: LogTime,
+        sealed: SealedVersion,
+        pass: u64,
+        applying_since: Option<LogTime>,
+    },
 }
 
 fn secret_record(name: &SecretName, secret: &Secret) -> Vec<u8> {
     encode(
-        FIRST,
+        match secret.settings.kind.target() {
+            None => FIRST,
+            Some(_) => SECOND,
+        },
         &Record::Secret {
             name: name.clone(),
             settings: secret.settings.clone(),
@@ -153,6 +163,16 @@ fn version_record(version: &SecretVersion) -> Vec<u8> {
             pass: version.pass,
         },
     )
+}
+
+fn pending_record(pending: &Pending) -> Option<Vec<u8>> {
+    let record = Record::Pending {
+        created_at: pending.version.created_at,
+        sealed: SealedVersion::clone(pending.sealed()?),
+        pass: pending.version.pass,
+        applying_since: pending.applying_since,
+    };
+    Some(encode(SECOND, &record))
 }
 
 /// Encodes a state as a stream of records.
@@ -183,9 +203,10 @@ pub fn encode_state(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
     let secrets = state.secrets.iter().flat_map(|(name, secret)| {
         std::iter::once(secret_record(name, secret))
             .chain(secret.versions.iter().map(version_record))
+            .chain(secret.pending.iter().filter_map(pending_record))
     });
     let rewrap = (state.rewrap != RewrapState::default())
-        .then(|| encode(REWRAP, &Record::Rewrap(state.rewrap.clone())));
+        .then(|| encode(SECOND, &Record::Rewrap(state.rewrap.clone())));
     std::iter::once(head)
         .chain(rewrap)
         .chain(mounts)
@@ -216,7 +237,7 @@ impl StateDecoder {
         if self.ended || is_head == self.begun {
             return Err(DecodeError::Incomplete);
         }
-        if !matches!(record, Record::Version { .. }) {
+        if !matches!(record, Record::Version { .. } | Record::Pending { .. }) {
             self.close_secret()?;
         }
         match record {
@@ -265,6 +286,7 @@ impl StateDecoder {
                         next_rotation_at,
                         current_version,
                         versions,
+                        pending: None,
                     },
                 ));
             }
@@ -277,7 +299,8 @@ impl StateDecoder {
                 pass,
             } => {
                 let (_, secret) = self.open.as_mut().ok_or(DecodeError::Incomplete)?;
-                if number <= secret.versions.last().map_or(0, |last| last.number) {
+                let last = secret.versions.last().map_or(0, |last| last.number);
+                if number <= last || secret.pending.is_some() {
                     return Err(DecodeError::Malformed);
                 }
                 let material = sealed.map_or(Material::Destroyed, |sealed| {
@@ -291,6 +314,31 @@ impl StateDecoder {
                     material,
                     pass,
                 });
+            }
+            Record::Pending {
+                created_at,
+                sealed,
+                pass,
+                applying_since,
+            } => {
+                let (_, secret) = self.open.as_mut().ok_or(DecodeError::Incomplete)?;
+                let number = secret.current_version.checked_add(1);
+                let number = number.ok_or(DecodeError::Malformed)?;
+                let version = SecretVersion {
+                    number,
+                    created_at,
+                    superseded_until: None,
+                    deleted_at: None,
+                    material: Material::Sealed(Arc::new(sealed)),
+                    pass,
+                };
+                let pending = Pending {
+                    version,
+                    applying_since,
+                };
+                if secret.pending.replace(pending).is_some() {
+                    return Err(DecodeError::Malformed);
+                }
             }
             Record::End => self.ended = true,
             Record::Rewrap(rewrap) => {

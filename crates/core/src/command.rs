@@ -210,6 +210,33 @@ pub enum Command {
         /// What was wrong with one of them.
         last_error: Option<String>,
     },
+    /// Lays down the next version of a secret with a target, before its value is applied there: the
+    /// intent.
+    BeginRotation {
+        /// The secret.
+        name: SecretName,
+        /// The version that is current.
+        cas: u64,
+        /// Sealed for the number after it.
+        version: NewVersion,
+    },
+    /// Says that the target may take the pending value from now on (the effect follows), or that it
+    /// is known not to have taken it.
+    MarkRotation {
+        /// The secret.
+        name: SecretName,
+        /// The nonce of the pending version: which one is meant.
+        nonce: [u8; 24],
+        /// Whether the target may take it.
+        applying: bool,
+    },
+    /// Makes the pending version current, since the target has taken its value: the confirmation.
+    EndRotation {
+        /// The secret.
+        name: SecretName,
+        /// The nonce of the pending version.
+        nonce: [u8; 24],
+    },
 }
 
 impl Command {
@@ -218,6 +245,8 @@ impl Command {
     #[must_use]
     pub fn since(&self) -> u8 {
         match self {
+            Self::CreateSecret { settings, .. } if settings.kind.target().is_some() => 2,
+            Self::PutSecret { change, .. } if change.target.is_some() => 2,
             Self::Form { .. }
             | Self::Bootstrap { .. }
             | Self::Tick
@@ -240,7 +269,10 @@ impl Command {
             Self::AdoptWatermark { .. }
             | Self::BeginPass { .. }
             | Self::RewrapVersion { .. }
-            | Self::EndPass { .. } => 2,
+            | Self::EndPass { .. }
+            | Self::BeginRotation { .. }
+            | Self::MarkRotation { .. }
+            | Self::EndRotation { .. } => 2,
         }
     }
 
@@ -290,7 +322,10 @@ impl Command {
                 | Self::DeleteSecret { .. }
                 | Self::DeleteRole { .. }
                 | Self::RevokeToken { .. }
-                | Self::UseToken { .. } => 0,
+                | Self::UseToken { .. }
+                | Self::MarkRotation { .. }
+                | Self::EndRotation { .. } => 0,
+                Self::BeginRotation { version, .. } => version.sealed.weight(),
                 Self::AdoptWatermark { watermark } | Self::BeginPass { target: watermark } => {
                     watermark.key_id.0.len() + watermark.material_id.as_ref().map_or(0, String::len)
                 }

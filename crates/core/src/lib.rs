@@ -25,14 +25,16 @@ pub mod token;
 pub use access::{Access, Action, Capability, PathPattern, Permission, Role, Rule};
 pub use allowlist::Allowlist;
 pub use command::{Command, Proposal};
-pub use name::{MountName, NameError, NodeName, RoleName, SecretName, TokenName};
+pub use name::{MountName, NameError, NodeName, RoleName, SecretName, TargetName, TokenName};
 pub use outcome::{Applied, Effect, Rejection};
 pub use position::{ClusterId, LogPosition};
 pub use replica::{
     ClusterView, NodeView, ReadError, ReadGate, Readiness, Replica, SubmitError, Submitted,
 };
 pub use sealed::{KmsKeyId, SealedVersion, WrappedDek};
-pub use secret::{Generator, Kind, Material, Secret, SecretSettings, SecretSummary, SecretVersion};
+pub use secret::{
+    Generator, Kind, Material, Pending, Secret, SecretSettings, SecretSummary, SecretVersion,
+};
 pub use state::State;
 pub use time::LogTime;
 pub use token::{TokenFingerprint, TokenGrant};

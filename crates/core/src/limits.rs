@@ -48,6 +48,9 @@ pub const BOUND_CIDRS: usize = 64;
 pub const MAX_PERIOD_SECS: u64 = 10 * 366 * 86_400;
 /// Shortest rotation interval, in seconds.
 pub const MIN_ROTATION_SECS: u64 = 1;
+/// How long a rotation that may be in effect at its target keeps others from replacing the value, in
+/// seconds: far longer than a target lets an attempt live.
+pub const UNSETTLED_SECS: u64 = 30;
 /// Longest time to live of a token, in seconds.
 pub const MAX_TOKEN_TTL_SECS: u64 = MAX_PERIOD_SECS;
 /// Longest generated value, in characters.

@@ -128,6 +128,11 @@ name_type!(
     |text| check_label(text, limits::LABEL_BYTES)
 );
 name_type!(
+    /// The operator's name for a target: a system outside that keeps a password of its own.
+    TargetName,
+    |text| check_label(text, limits::LABEL_BYTES)
+);
+name_type!(
     /// The operator's name for a node (`NODE_ID`).
     NodeName,
     |text| check_label(text, limits::LABEL_BYTES)

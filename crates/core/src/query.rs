@@ -91,12 +91,24 @@ impl State {
         self.secrets_in(mount, "", None).map(|(name, _)| name)
     }
 
-    /// The automatic secrets whose rotation is due at `now`, the longest overdue first.
+    /// The automatic secrets whose rotation is due at `now` and not under way, the longest overdue
+    /// first.
     pub fn due_rotations(&self, now: LogTime) -> impl Iterator<Item = &SecretName> {
         self.rotations
             .iter()
             .take_while(move |(at, _)| *at <= now)
             .map(|(_, name)| name)
+    }
+
+    /// The secrets whose next version is being applied to a target.
+    pub fn pending_rotations(&self) -> impl Iterator<Item = &SecretName> {
+        self.pending.iter()
+    }
+
+    /// How many those are.
+    #[must_use]
+    pub fn pending_rotation_count(&self) -> usize {
+        self.pending.len()
     }
 
     /// When the next rotation of an automatic secret is due.

@@ -1,5 +1,6 @@
 //! The replicated state and the one function that changes it.
 
+mod pending;
 mod rewrap;
 mod secrets;
 mod tick;
@@ -35,8 +36,10 @@ pub struct State {
     pub(crate) rewrap: RewrapState,
     /// Derived: finds a grant, dead or alive, by its token's fingerprint. No two grants share one.
     pub(crate) fingerprints: OrdMap<TokenFingerprint, TokenName>,
-    /// Derived: when each automatic secret is to be rotated.
+    /// Derived: when each automatic secret is to be rotated that no rotation is under way for.
     pub(crate) rotations: OrdSet<(LogTime, SecretName)>,
+    /// Derived: the secrets with a pending version.
+    pub(crate) pending: OrdSet<SecretName>,
     /// Derived: what falls due, and when.
     pub(crate) deadlines: OrdSet<(LogTime, Deadline)>,
 }
@@ -145,6 +148,15 @@ impl State {
                 failed,
                 last_error,
             } => self.end_pass(id, failed, last_error),
+            Command::BeginRotation { name, cas, version } => {
+                self.begin_rotation(name, cas, version)
+            }
+            Command::MarkRotation {
+                name,
+                nonce,
+                applying,
+            } => self.mark_rotation(&name, &nonce, applying),
+            Command::EndRotation { name, nonce } => self.end_rotation(name, &nonce),
         }
     }
 

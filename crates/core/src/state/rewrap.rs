@@ -105,7 +105,7 @@ impl State {
             return Err(Rejection::Invalid);
         }
         let secret = self.secrets.get_mut(name).ok_or(Rejection::NotFound)?;
-        let old = match secret.version(number).map(|version| &version.material) {
+        let old = match secret.any_version(number).map(|version| &version.material) {
             Some(Material::Sealed(old)) if old.wrapped_dek == new.replaces => Arc::clone(old),
             Some(Material::Sealed(_)) => return Err(Rejection::AlreadyExists),
             _ => return Err(Rejection::NotFound),
@@ -119,7 +119,7 @@ impl State {
         if !sealed.within_limits() {
             return Err(Rejection::Invalid);
         }
-        if let Some(version) = Arc::make_mut(secret).version_mut(number) {
+        if let Some(version) = Arc::make_mut(secret).any_version_mut(number) {
             version.material = Material::Sealed(Arc::new(sealed));
             version.pass = new.pass;
         }
@@ -145,7 +145,8 @@ impl State {
     }
 
     /// The versions that the running pass has still to move, or that the last one left behind, in
-    /// order of name and number. Deleted versions count: their deletion can be taken back.
+    /// order of name and number. Deleted versions count, since their deletion can be taken back, and
+    /// pending ones.
     pub fn pending_rewraps(
         &self,
     ) -> impl Iterator<Item = (&SecretName, &SecretVersion, &Arc<SealedVersion>)> {
@@ -155,7 +156,7 @@ impl State {
         self.secrets
             .iter()
             .take_while(move |_| pass.is_some())
-            .flat_map(|(name, secret)| secret.versions.iter().map(move |version| (name, version)))
+            .flat_map(|(name, secret)| secret.all_versions().map(move |version| (name, version)))
             .filter_map(move |(name, version)| match (&version.material, pass) {
                 (Material::Sealed(sealed), Some(pass))
                     if version.pass < pass.id && !pass.target.covers(sealed) =>

@@ -26,7 +26,8 @@ impl State {
         let mut secret = new_secret(settings.clone(), self.time);
         self.reschedule(&mut secret, settings);
         if let Some(sealed) = sealed {
-            self.add_version(&mut secret, &mount, sealed);
+            let pass = self.pass_of_new(&sealed);
+            self.add_version(&mut secret, &mount, Arc::new(sealed), pass);
         }
         Ok(self.store(name, secret))
     }
@@ -63,9 +64,13 @@ impl State {
         {
             return Err(Rejection::VersionTaken { current });
         }
+        if version.is_some() || settings.kind.target() != secret.settings.kind.target() {
+            self.give_up_pending(&mut secret)?;
+        }
         self.reschedule(&mut secret, settings);
-        if let Some(version) = version {
-            self.add_version(&mut secret, &mount, version.sealed);
+        if let Some(NewVersion { sealed, .. }) = version {
+            let pass = self.pass_of_new(&sealed);
+            self.add_version(&mut secret, &mount, Arc::new(sealed), pass);
         }
         self.trim_versions(&name, &mut secret, &mount);
         self.refresh_grace_deadlines(&name, &secret);
@@ -155,7 +160,13 @@ impl State {
     }
 
     /// Adds the next version. Trimming and deadlines are the caller's.
-    fn add_version(&self, secret: &mut Secret, mount: &MountSettings, sealed: SealedVersion) {
+    pub(super) fn add_version(
+        &self,
+        secret: &mut Secret,
+        mount: &MountSettings,
+        sealed: Arc<SealedVersion>,
+        pass: u64,
+    ) {
         let now = self.time;
         let grace_end = now.plus_secs(secret.settings.grace_period_secs);
         if let Some(previous) = secret.versions.last_mut() {
@@ -171,8 +182,8 @@ impl State {
             created_at: now,
             superseded_until: None,
             deleted_at: (delete_after > 0).then(|| now.plus_secs(delete_after)),
-            pass: self.pass_of_new(&sealed),
-            material: Material::Sealed(Arc::new(sealed)),
+            pass,
+            material: Material::Sealed(sealed),
         });
         secret.next_rotation_at = secret
             .settings
@@ -195,7 +206,12 @@ impl State {
             .map(|secs| since.plus_secs(secs));
     }
 
-    fn trim_versions(&mut self, name: &SecretName, secret: &mut Secret, mount: &MountSettings) {
+    pub(super) fn trim_versions(
+        &mut self,
+        name: &SecretName,
+        secret: &mut Secret,
+        mount: &MountSettings,
+    ) {
         let keep = [secret.settings.max_versions, mount.max_versions]
             .into_iter()
             .find(|max| *max > 0)
@@ -207,7 +223,7 @@ impl State {
     }
 
     /// Makes the deadlines of `secret` say when superseded material goes, and nothing else.
-    fn refresh_grace_deadlines(&mut self, name: &SecretName, secret: &Secret) {
+    pub(super) fn refresh_grace_deadlines(&mut self, name: &SecretName, secret: &Secret) {
         for version in &secret.versions {
             self.forget_grace(name, version);
             self.note_grace(name, secret, version);
@@ -245,13 +261,17 @@ impl State {
         }
     }
 
+    /// Notes when a secret is to be rotated, or that its rotation is under way.
     pub(crate) fn note_rotation(&mut self, name: &SecretName, secret: &Secret) {
-        if let Some(at) = secret.next_rotation_at {
+        if secret.pending.is_some() {
+            self.pending.insert(name.clone());
+        } else if let Some(at) = secret.next_rotation_at {
             self.rotations.insert((at, name.clone()));
         }
     }
 
     fn forget_rotation(&mut self, name: &SecretName) {
+        self.pending.remove(name);
         if let Some(at) = self
             .secrets
             .get(name)
@@ -261,7 +281,7 @@ impl State {
         }
     }
 
-    fn store(&mut self, name: SecretName, secret: Secret) -> Effect {
+    pub(super) fn store(&mut self, name: SecretName, secret: Secret) -> Effect {
         let summary = secret.summary(&name);
         self.forget_rotation(&name);
         self.note_rotation(&name, &secret);
@@ -278,6 +298,7 @@ fn new_secret(settings: SecretSettings, now: LogTime) -> Secret {
         next_rotation_at: None,
         current_version: 0,
         versions: Vec::new(),
+        pending: None,
     }
 }
 

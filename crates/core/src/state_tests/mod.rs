@@ -5,6 +5,7 @@ mod kv;
 mod kv_versions;
 mod mounts;
 mod native;
+mod pending;
 mod properties;
 mod records;
 mod reference;
@@ -23,7 +24,7 @@ use bytes::Bytes;
 use crate::{
     Allowlist, ClusterId, Command, Effect, Generator, Kind, KmsKeyId, LogPosition, LogTime,
     Material, MountName, Rejection, RoleName, SealedVersion, Secret, SecretName, SecretSettings,
-    SecretSummary, State, TokenFingerprint, TokenName, WrappedDek,
+    SecretSummary, State, TargetName, TokenFingerprint, TokenName, WrappedDek,
     codec::{StateDecoder, encode_state},
     command::{MountSettings, NewVersion},
     rewrap::Watermark,
@@ -63,11 +64,17 @@ fn sealed(tag: u64) -> SealedVersion {
 fn sealed_by(tag: u64, key: &str, material: Option<&str>) -> SealedVersion {
     SealedVersion {
         ciphertext: Bytes::from(tag.to_be_bytes().to_vec()),
-        nonce: [7; 24],
+        nonce: nonce(tag),
         wrapped_dek: wrapped(&format!("{tag} by {key} {material:?}")),
         kms_key_id: KmsKeyId(key.into()),
         material_id: material.map(str::to_owned),
     }
+}
+
+fn nonce(tag: u64) -> [u8; 24] {
+    let mut nonce = [7; 24];
+    nonce[..8].copy_from_slice(&tag.to_be_bytes());
+    nonce
 }
 
 fn wrapped(text: &str) -> WrappedDek {
@@ -96,10 +103,27 @@ fn automatic(grace_secs: u64) -> SecretSettings {
                 charset: "abc".into(),
             },
             keep_superseded: false,
+            target: None,
         },
         grace_period_secs: grace_secs,
         ..SecretSettings::manual()
     }
+}
+
+fn target() -> TargetName {
+    TargetName::parse("orders").unwrap()
+}
+
+/// The same kind, its values applied to [`target`].
+fn with_target(mut kind: Kind) -> Kind {
+    if let Kind::Automatic {
+        generator, target, ..
+    } = &mut kind
+    {
+        generator.field = "password".into();
+        *target = Some(self::target());
+    }
+    kind
 }
 
 fn create(name: &str, settings: SecretSettings, tag: Option<u64>) -> Command {

@@ -47,6 +47,8 @@ fn check_secrets(before: &State, after: &State, touched: bool) {
         if touched && old.current_version < secret.current_version {
             assert!(numbers.len() <= keep(after, secret, name), "{numbers:?}");
         }
+        let next = secret.pending.as_ref().map(|p| p.version.number);
+        assert!(next.is_none_or(|next| next == secret.current_version + 1));
         for version in &secret.versions {
             let newest = version.number == secret.current_version;
             assert_eq!(version.superseded_until.is_none(), newest);
@@ -137,7 +139,11 @@ fn check_rewrap(before: &State, command: &Command, after: &State, applied: &Appl
     let (was, is) = (before.rewrap(), after.rewrap());
     assert!(is.last_id >= was.last_id, "ids only grow");
     assert!(is.running.as_ref().is_none_or(|pass| pass.id == is.last_id));
-    let versions = || after.secrets().flat_map(|(_, secret)| &secret.versions);
+    let versions = || {
+        after
+            .secrets()
+            .flat_map(|(_, secret)| secret.all_versions())
+    };
     assert!(versions().all(|version| version.pass <= is.last_id));
     let took_effect = matches!(applied, Applied::Effect(_));
     match command {
@@ -153,12 +159,12 @@ fn check_rewrap(before: &State, command: &Command, after: &State, applied: &Appl
         Command::AdoptWatermark { .. } if took_effect => assert_eq!(was.running, is.running),
         Command::RewrapVersion { name, version, .. } if took_effect => {
             let mut expected = before.clone();
-            let moved = after.secret(name).unwrap().version(*version).unwrap();
+            let moved = after.secret(name).unwrap().any_version(*version).unwrap();
             let Material::Sealed(new) = &moved.material else {
                 unreachable!()
             };
             let kept = Arc::make_mut(expected.secrets.get_mut(name).unwrap());
-            let kept = kept.version_mut(*version).unwrap();
+            let kept = kept.any_version_mut(*version).unwrap();
             kept.pass = is.last_id;
             if let Material::Sealed(old) = &mut kept.material {
                 let old = Arc::make_mut(old);
@@ -187,9 +193,14 @@ fn check_derived(state: &State) {
     assert!(TOKENS.len() >= names.len());
     let mut rotations: Vec<_> = state
         .secrets()
+        .filter(|(_, secret)| secret.pending.is_none())
         .filter_map(|(name, secret)| Some((secret.next_rotation_at?, name.clone())))
         .collect();
     rotations.sort();
+    let pending = state
+        .secrets()
+        .filter(|(_, secret)| secret.pending.is_some());
+    assert!(pending.map(|(name, _)| name).eq(state.pending_rotations()));
     let indexed: Vec<_> = state.rotations.iter().cloned().collect();
     assert_eq!(indexed, rotations);
     let due = |at: &LogTime| rotations.iter().filter(|(due, _)| due <= at).count();

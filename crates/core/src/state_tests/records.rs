@@ -19,6 +19,19 @@ fn full() -> State {
     sut.ok(create("secret/a", automatic(10), Some(1)));
     sut.ok(put("secret/a", 2, None));
     sut.ok(put("secret/b", 1, None));
+    let targeted = SecretSettings {
+        kind: with_target(automatic(10).kind),
+        ..automatic(10)
+    };
+    sut.ok(create("secret/z", targeted, Some(1)));
+    sut.ok(Command::BeginRotation {
+        name: secret("secret/z"),
+        cas: 1,
+        version: NewVersion {
+            number: 2,
+            sealed: sealed(2),
+        },
+    });
     sut.ok(Command::BeginPass {
         target: watermark("key", None),
     });
@@ -48,6 +61,7 @@ fn kind(record: &[u8]) -> &'static str {
         Record::Version { .. } => "version",
         Record::End => "end",
         Record::Rewrap(_) => "rewrap",
+        Record::Pending { .. } => "pending",
     }
 }
 
@@ -55,7 +69,10 @@ fn kind(record: &[u8]) -> &'static str {
 fn every_kind_is_written_in_order() {
     let records = records(&full());
     let kinds: Vec<_> = records.iter().map(|record| kind(record)).collect();
-    let (a, b) = (["secret", "version", "version"], ["secret", "version"]);
+    let (a, b) = (
+        ["secret", "version", "version"],
+        ["secret", "version", "secret", "version", "pending"],
+    );
     let expected = [
         &["head", "rewrap", "mount", "role", "token"][..],
         &a[..],
@@ -63,10 +80,10 @@ fn every_kind_is_written_in_order() {
         &["end"][..],
     ];
     assert_eq!(kinds, expected.concat());
-    assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), 8);
+    assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), 9);
 }
 
-/// A node that knows no re-wrap passes can read everything until there has been one.
+/// A node that knows neither re-wrap passes nor targets can read everything until there has been one.
 #[test]
 fn records_are_written_in_the_oldest_format_that_holds_them() {
     let formats = |state: &State| -> Vec<(&str, u8)> {
@@ -75,14 +92,15 @@ fn records_are_written_in_the_oldest_format_that_holds_them() {
             .map(|record| (kind(record), record[0]))
             .collect()
     };
-    let with_a_pass = formats(&full());
-    assert!(
-        with_a_pass
-            .iter()
-            .all(|(kind, format)| *format == if *kind == "rewrap" { 2 } else { 1 })
-    );
+    let newer: Vec<_> = formats(&full())
+        .into_iter()
+        .filter(|(_, format)| *format > 1)
+        .collect();
+    // The secret is the one with a target.
+    assert_eq!(newer, [("rewrap", 2), ("secret", 2), ("pending", 2)]);
     let mut never = full();
     never.rewrap = Default::default();
+    never.secrets.remove(&secret("secret/z"));
     assert!(formats(&never).iter().all(|(_, format)| *format == 1));
 }
 
@@ -108,6 +126,11 @@ fn a_stream_that_is_cut_doubled_or_out_of_order_is_refused() {
             "{at} after the end"
         );
     }
+    // A pending version twice, or before the current one.
+    let pending = whole.len() - 2;
+    let mut early = whole.clone();
+    early.swap(pending - 1, pending);
+    assert_eq!(decode(&early), Err(DecodeError::Malformed));
     // A version without its secret, the newest version missing, versions swapped.
     let without = |gone: usize| {
         let mut records = whole.clone();

@@ -3,6 +3,7 @@
 
 mod entries;
 mod passes;
+mod targets;
 
 use entries::fresh;
 
@@ -31,6 +32,15 @@ struct Entry {
     next_rotation: Option<u64>,
     count: u64,
     versions: BTreeMap<u64, Version>,
+    pending: Option<Pending>,
+}
+
+/// The next version, on its way to a target.
+#[derive(Clone)]
+struct Pending {
+    version: Version,
+    nonce: [u8; 24],
+    offered: Option<u64>,
 }
 
 /// What a reader can find out about one version.
@@ -53,6 +63,8 @@ pub(super) struct View {
     next_rotation: Option<u64>,
     settings: SecretSettings,
     versions: Vec<Seen>,
+    /// The pending value, since when it may be in effect, and its wrapping.
+    pending: Option<(u64, Option<u64>, Wrap)>,
 }
 
 /// The secrets of [`State`] as a reader sees them.
@@ -77,6 +89,12 @@ pub(super) fn view_of(state: &State, name: &SecretName) -> Option<View> {
         next_rotation: secret.next_rotation_at.map(|at| at.0),
         settings: secret.settings.clone(),
         versions: secret.versions.iter().map(see).collect(),
+        pending: secret.pending.as_ref().map(|pending| {
+            let sealed = pending.sealed().unwrap();
+            assert_eq!(pending.version.number, secret.current_version + 1);
+            let since = pending.applying_since.map(|at| at.0);
+            (tag_of(sealed), since, Wrap::of(sealed))
+        }),
     })
 }
 
@@ -113,6 +131,10 @@ impl Model {
             next_rotation: entry.next_rotation,
             settings: entry.settings.clone(),
             versions: entry.versions.iter().map(see).collect(),
+            pending: entry.pending.as_ref().map(|pending| {
+                let version = &pending.version;
+                (version.tag.unwrap(), pending.offered, version.wrap.clone())
+            }),
         })
     }
 
@@ -240,6 +262,15 @@ impl Model {
                 self.rewrap(name, *version, *pass, replaces, new)
             }
             Command::EndPass { id, failed, .. } => self.end_pass(*id, *failed),
+            Command::BeginRotation { name, cas, version } => {
+                self.begin_rotation(name, *cas, version)
+            }
+            Command::MarkRotation {
+                name,
+                nonce,
+                applying,
+            } => self.mark_rotation(name, nonce, *applying),
+            Command::EndRotation { name, nonce } => self.end_rotation(name, nonce),
             Command::Bootstrap { .. }
             | Command::CreateRole { .. }
             | Command::SetPermissions { .. }
@@ -322,17 +353,21 @@ impl Model {
         if cas.is_none() && required && version.is_some() {
             return Err(Rejection::CasRequired);
         }
+        let target_was = entry.settings.kind.target().cloned();
         entry.settings = change
             .applied_to(&entry.settings)
             .ok_or(Rejection::Invalid)?;
         if !entry.settings.within_limits() {
             return Err(Rejection::Invalid);
         }
+        if version.is_some_and(|(number, _)| number != current + 1) {
+            return Err(Rejection::VersionTaken { current });
+        }
+        if version.is_some() || entry.settings.kind.target() != target_was.as_ref() {
+            entry.give_up(self.now)?;
+        }
         entry.schedule(self.now);
-        if let Some((number, sealed)) = version {
-            if number != current + 1 {
-                return Err(Rejection::VersionTaken { current });
-            }
+        if let Some((_, sealed)) = version {
             entry.add(self.now, &mount, sealed, self.passes.target.as_ref());
         }
         entry.trim(&mount);

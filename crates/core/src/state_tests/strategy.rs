@@ -1,12 +1,14 @@
 //! Command lists with few names, so that commands meet each other.
 
 mod rewraps;
+mod targets;
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
 use crate::Proposal;
 use rewraps::{any_sealed, rewrap, rewrap_draft};
+use targets::{Turn, turn_draft};
 
 pub(super) const SECRETS: [&str; 4] = ["secret/a", "secret/b", "kv/a", "no/mount"];
 pub(super) const TOKENS: [&str; 3] = ["bootstrap-admin", "t", "u"];
@@ -29,6 +31,8 @@ pub(super) enum Draft {
         off: i8,
         failed: u64,
     },
+    /// A step of a rotation that is applied to a target.
+    Turn(Turn),
     Put {
         name: &'static str,
         cas: Option<i8>,
@@ -50,6 +54,7 @@ impl Draft {
                 stale,
                 new,
             } => rewrap(state, *nth, *off, *stale, new),
+            Self::Turn(turn) => turn.command(state),
             Self::EndPass { off, failed } => Command::EndPass {
                 id: state.rewrap().last_id.saturating_add_signed((*off).into()),
                 failed: *failed,
@@ -98,19 +103,22 @@ fn change() -> impl Strategy<Value = SettingsChange> {
         proptest::option::weighted(0.1, Just([("k".to_owned(), "v".to_owned())].into())),
         proptest::option::weighted(0.2, any::<bool>()),
         proptest::option::weighted(0.1, select(vec![0u64, 1, 3_600])),
+        proptest::option::weighted(0.05, proptest::option::of(Just(target()))),
     );
-    let plain = plain.prop_map(
-        |(grace, max, cas, after, pairs, keep, interval)| SettingsChange {
-            grace_period_secs: grace,
-            max_versions: max,
-            cas_required: cas,
-            delete_version_after_secs: after,
-            custom_metadata: pairs,
-            keep_superseded: keep,
-            rotation_interval_secs: interval,
-            ..SettingsChange::default()
-        },
-    );
+    let plain =
+        plain.prop_map(
+            |(grace, max, cas, after, pairs, keep, interval, target)| SettingsChange {
+                target,
+                grace_period_secs: grace,
+                max_versions: max,
+                cas_required: cas,
+                delete_version_after_secs: after,
+                custom_metadata: pairs,
+                keep_superseded: keep,
+                rotation_interval_secs: interval,
+                ..SettingsChange::default()
+            },
+        );
     prop_oneof![Just(SettingsChange::default()), plain]
 }
 
@@ -121,8 +129,9 @@ fn settings() -> impl Strategy<Value = SecretSettings> {
         proptest::bool::weighted(0.3),
         proptest::bool::weighted(0.3),
         select(vec![0u32, 1, 3]),
+        any::<bool>(),
     )
-        .prop_map(|(grace, manual, keep, max_versions)| {
+        .prop_map(|(grace, manual, keep, max_versions, targeted)| {
             let mut settings = SecretSettings {
                 max_versions,
                 ..automatic(grace)
@@ -132,6 +141,9 @@ fn settings() -> impl Strategy<Value = SecretSettings> {
             } = &mut settings.kind
             {
                 *keep_superseded = keep;
+            }
+            if targeted {
+                settings.kind = with_target(settings.kind);
             }
             if manual {
                 settings.kind = Kind::Manual;
@@ -278,6 +290,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         1 => role_command().prop_map(Draft::Fixed),
         3 => token_command().prop_map(Draft::Fixed),
         3 => rewrap_draft(),
+        3 => turn_draft().prop_map(Draft::Turn),
         1 => Just(Draft::Fixed(Command::Form { cluster_id: ClusterId([9; 16]) })),
     ]
 }

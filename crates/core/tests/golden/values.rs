@@ -6,7 +6,8 @@ use bytes::Bytes;
 use strongroom_core::{
     Allowlist, Applied, ClusterId, Command, Effect, Generator, Kind, KmsKeyId, LogPosition,
     LogTime, MountName, PathPattern, Permission, Rejection, RoleName, Rule, SealedVersion,
-    SecretName, SecretSettings, SecretSummary, State, TokenFingerprint, TokenName, WrappedDek,
+    SecretName, SecretSettings, SecretSummary, State, TargetName, TokenFingerprint, TokenName,
+    WrappedDek,
     command::{MountSettings, NewVersion},
     rewrap::Watermark,
     secret::SettingsChange,
@@ -93,6 +94,7 @@ fn automatic() -> SecretSettings {
             rotation_interval_secs: 86_400,
             generator: generator(),
             keep_superseded: false,
+            target: None,
         },
         description: "the database".into(),
         grace_period_secs: 300,
@@ -101,6 +103,18 @@ fn automatic() -> SecretSettings {
         delete_version_after_secs: 0,
         custom_metadata: [("owner".to_owned(), "team-db".to_owned())].into(),
     }
+}
+
+fn target() -> TargetName {
+    TargetName::parse("orders").unwrap()
+}
+
+fn targeted() -> SecretSettings {
+    let mut settings = automatic();
+    if let Kind::Automatic { target: to, .. } = &mut settings.kind {
+        *to = Some(target());
+    }
+    settings
 }
 
 fn full_change() -> SettingsChange {
@@ -114,6 +128,7 @@ fn full_change() -> SettingsChange {
         rotation_interval_secs: Some(2),
         generator: Some(generator()),
         keep_superseded: Some(true),
+        target: None,
     }
 }
 
@@ -178,6 +193,11 @@ pub(crate) fn commands() -> Vec<Command> {
             sealed: Some(sealed(1)),
         },
         Command::CreateSecret {
+            name: secret(),
+            settings: targeted(),
+            sealed: Some(sealed(1)),
+        },
+        Command::CreateSecret {
             name: name("kv/A.b_c-d~e@f+g=h:i,j"),
             settings: SecretSettings::manual(),
             sealed: None,
@@ -191,6 +211,26 @@ pub(crate) fn commands() -> Vec<Command> {
                 sealed: sealed(2),
             }),
             upsert: true,
+        },
+        Command::PutSecret {
+            name: secret(),
+            cas: None,
+            change: SettingsChange {
+                target: Some(Some(target())),
+                ..SettingsChange::default()
+            },
+            version: None,
+            upsert: false,
+        },
+        Command::PutSecret {
+            name: secret(),
+            cas: None,
+            change: SettingsChange {
+                target: Some(None),
+                ..SettingsChange::default()
+            },
+            version: None,
+            upsert: false,
         },
         Command::PutSecret {
             name: secret(),
@@ -270,6 +310,28 @@ pub(crate) fn commands() -> Vec<Command> {
             failed: 0,
             last_error: None,
         },
+        Command::BeginRotation {
+            name: secret(),
+            cas: 300,
+            version: NewVersion {
+                number: 301,
+                sealed: sealed(3),
+            },
+        },
+        Command::MarkRotation {
+            name: secret(),
+            nonce: sealed(3).nonce,
+            applying: true,
+        },
+        Command::MarkRotation {
+            name: secret(),
+            nonce: sealed(3).nonce,
+            applying: false,
+        },
+        Command::EndRotation {
+            name: secret(),
+            nonce: sealed(3).nonce,
+        },
     ]
 }
 
@@ -287,6 +349,13 @@ pub(crate) fn applied() -> Vec<Applied> {
         rotation_interval_secs: Some(86_400),
         grace_period_secs: 300,
         next_rotation_at: Some(time.plus_secs(86_400)),
+        target: None,
+        rotation_pending: false,
+    };
+    let turning = SecretSummary {
+        target: Some(target()),
+        rotation_pending: true,
+        ..automatic.clone()
     };
     let empty = SecretSummary {
         automatic: false,
@@ -300,6 +369,7 @@ pub(crate) fn applied() -> Vec<Applied> {
         Effect::Done,
         Effect::Secret(automatic),
         Effect::Secret(empty),
+        Effect::Secret(turning),
         Effect::Token {
             expires_at: Some(time),
         },
@@ -456,6 +526,52 @@ pub(crate) fn state() -> State {
             },
         ),
         (316, rewrap("secret/db/password", 3, 2, None)),
+        (
+            317,
+            Command::CreateSecret {
+                name: name("secret/orders"),
+                settings: targeted(),
+                sealed: Some(sealed(1)),
+            },
+        ),
+        (
+            318,
+            Command::BeginRotation {
+                name: name("secret/orders"),
+                cas: 1,
+                version: NewVersion {
+                    number: 2,
+                    sealed: sealed(2),
+                },
+            },
+        ),
+        (
+            319,
+            Command::MarkRotation {
+                name: name("secret/orders"),
+                nonce: sealed(2).nonce,
+                applying: true,
+            },
+        ),
+        (
+            320,
+            Command::CreateSecret {
+                name: name("secret/payments"),
+                settings: targeted(),
+                sealed: Some(sealed(1)),
+            },
+        ),
+        (
+            321,
+            Command::BeginRotation {
+                name: name("secret/payments"),
+                cas: 1,
+                version: NewVersion {
+                    number: 2,
+                    sealed: sealed(2),
+                },
+            },
+        ),
     ] {
         run(secs, command);
     }

@@ -6,7 +6,7 @@
 use strongroom_core::{Action, Applied, Capability, Command, Effect, Rejection};
 
 /// The names of all commands' files; `command_file` has the same.
-pub(crate) const COMMANDS: [&str; 23] = [
+pub(crate) const COMMANDS: [&str; 26] = [
     "form",
     "bootstrap",
     "tick",
@@ -30,6 +30,9 @@ pub(crate) const COMMANDS: [&str; 23] = [
     "begin_pass",
     "rewrap_version",
     "end_pass",
+    "begin_rotation",
+    "mark_rotation",
+    "end_rotation",
 ];
 
 pub(crate) fn command_file(command: &Command) -> &'static str {
@@ -57,6 +60,9 @@ pub(crate) fn command_file(command: &Command) -> &'static str {
         Command::BeginPass { .. } => "begin_pass",
         Command::RewrapVersion { .. } => "rewrap_version",
         Command::EndPass { .. } => "end_pass",
+        Command::BeginRotation { .. } => "begin_rotation",
+        Command::MarkRotation { .. } => "mark_rotation",
+        Command::EndRotation { .. } => "end_rotation",
     }
 }
 

@@ -8,6 +8,20 @@ pub(super) fn fresh(settings: SecretSettings) -> Entry {
         next_rotation: None,
         count: 0,
         versions: BTreeMap::new(),
+        pending: None,
+    }
+}
+
+impl Version {
+    pub(super) fn of(now: u64, sealed: &SealedVersion, target: Option<&Watermark>) -> Self {
+        Self {
+            tag: Some(tag_of(sealed)),
+            wrap: Wrap::of(sealed),
+            moved: target.is_some_and(|target| Wrap::of(sealed).is_by(target, false)),
+            made: now,
+            grace_end: None,
+            deleted: None,
+        }
     }
 }
 
@@ -34,6 +48,10 @@ impl Entry {
         sealed: &SealedVersion,
         target: Option<&Watermark>,
     ) {
+        self.append(now, mount, Version::of(now, sealed, target));
+    }
+
+    pub(super) fn append(&mut self, now: u64, mount: &MountSettings, version: Version) {
         if let Some(newest) = self.versions.get_mut(&self.count) {
             newest.grace_end = Some(now + self.settings.grace_period_secs * 1_000);
         }
@@ -50,12 +68,9 @@ impl Entry {
         self.versions.insert(
             self.count,
             Version {
-                tag: Some(tag_of(sealed)),
-                wrap: Wrap::of(sealed),
-                moved: target.is_some_and(|target| Wrap::of(sealed).is_by(target, false)),
                 made: now,
-                grace_end: None,
                 deleted,
+                ..version
             },
         );
         self.schedule(now);

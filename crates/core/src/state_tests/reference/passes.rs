@@ -67,10 +67,13 @@ impl Model {
             return pending;
         }
         for (name, entry) in &self.secrets {
-            for (number, version) in &entry.versions {
+            let next = entry.pending.as_ref().map(|pending| &pending.version);
+            let next = next.map(|version| (entry.count + 1, version));
+            let versions = entry.versions.iter().map(|(number, v)| (*number, v));
+            for (number, version) in versions.chain(next) {
                 let there = version.tag.is_some();
                 if there && !version.moved && !version.wrap.is_by(target, true) {
-                    pending.push((name.clone(), *number));
+                    pending.push((name.clone(), number));
                 }
             }
         }
@@ -88,7 +91,8 @@ impl Model {
         self.passes.newest += 1;
         self.passes.target = Some(target.clone());
         for entry in self.secrets.values_mut() {
-            for version in entry.versions.values_mut() {
+            let next = entry.pending.as_mut().map(|pending| &mut pending.version);
+            for version in entry.versions.values_mut().chain(next) {
                 version.moved = false;
             }
         }
@@ -127,7 +131,10 @@ impl Model {
         }
         let entry = self.secrets.get_mut(name.as_str());
         let version = entry
-            .and_then(|entry| entry.versions.get_mut(&number))
+            .and_then(|entry| match number == entry.count + 1 {
+                true => entry.pending.as_mut().map(|pending| &mut pending.version),
+                false => entry.versions.get_mut(&number),
+            })
             .filter(|version| version.tag.is_some())
             .ok_or(Rejection::NotFound)?;
         if version.wrap.dek != *replaces {

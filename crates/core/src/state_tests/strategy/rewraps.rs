@@ -16,7 +16,7 @@ pub(super) fn rewrap(
 ) -> Command {
     let versions: Vec<_> = state
         .secrets()
-        .flat_map(|(name, secret)| secret.versions.iter().map(move |version| (name, version)))
+        .flat_map(|(name, secret)| secret.all_versions().map(move |version| (name, version)))
         .collect();
     let chosen = nth.checked_rem(versions.len()).map(|at| versions[at]);
     let replaces = match chosen.map(|(_, version)| &version.material) {
