@@ -20,7 +20,8 @@ use crate::{
 ///
 /// 1: sealing, roles and tokens. 2: re-wrap passes, and rotations that are applied to a target.
 pub const FORMAT: u8 = 2;
-const FIRST: u8 = 1;
+/// The format that every version reads.
+pub const FIRST: u8 = 1;
 const SECOND: u8 = 2;
 
 /// Why bytes could not be decoded.
@@ -99,6 +100,7 @@ pub(crate) enum Record {
         time: LogTime,
         cluster_id: Option<ClusterId>,
         admin_token_existed: bool,
+        format: u8,
     },
     Mount(MountName, MountSettings),
     Role(RoleName, Role),
@@ -184,6 +186,7 @@ pub fn encode_state(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
             time: state.time,
             cluster_id: state.cluster_id,
             admin_token_existed: state.admin_token_existed,
+            format: state.format,
         },
     );
     let mounts = state
@@ -246,6 +249,7 @@ impl StateDecoder {
                 time,
                 cluster_id,
                 admin_token_existed,
+                format,
             } => {
                 self.begun = true;
                 self.state = State {
@@ -253,6 +257,7 @@ impl StateDecoder {
                     time,
                     cluster_id,
                     admin_token_existed,
+                    format,
                     ..State::default()
                 };
             }

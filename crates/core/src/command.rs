@@ -237,6 +237,12 @@ pub enum Command {
         /// The nonce of the pending version.
         nonce: [u8; 24],
     },
+    /// Allows commands of a newer format from now on, since every member has announced that it
+    /// decodes them.
+    RaiseFormat {
+        /// The newest format allowed.
+        to: u8,
+    },
 }
 
 impl Command {
@@ -265,7 +271,8 @@ impl Command {
             | Self::DeleteRole { .. }
             | Self::CreateToken { .. }
             | Self::RevokeToken { .. }
-            | Self::UseToken { .. } => 1,
+            | Self::UseToken { .. }
+            | Self::RaiseFormat { .. } => 1,
             Self::AdoptWatermark { .. }
             | Self::BeginPass { .. }
             | Self::RewrapVersion { .. }
@@ -324,7 +331,8 @@ impl Command {
                 | Self::RevokeToken { .. }
                 | Self::UseToken { .. }
                 | Self::MarkRotation { .. }
-                | Self::EndRotation { .. } => 0,
+                | Self::EndRotation { .. }
+                | Self::RaiseFormat { .. } => 0,
                 Self::BeginRotation { version, .. } => version.sealed.weight(),
                 Self::AdoptWatermark { watermark } | Self::BeginPass { target: watermark } => {
                     watermark.key_id.0.len() + watermark.material_id.as_ref().map_or(0, String::len)

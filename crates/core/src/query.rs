@@ -28,6 +28,13 @@ impl State {
         self.cluster_id
     }
 
+    /// The newest format of commands that may be proposed: every member has announced that it decodes
+    /// it, and none that does not is let in.
+    #[must_use]
+    pub fn format(&self) -> u8 {
+        self.format.max(crate::codec::FIRST)
+    }
+
     /// Whether an admin token has ever existed, so that the bootstrap token opens nothing any more.
     #[must_use]
     pub fn bootstrap_closed(&self) -> bool {

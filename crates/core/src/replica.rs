@@ -153,8 +153,13 @@ pub trait Replica: Send + Sync + 'static {
         within: Duration,
     ) -> PortFuture<'_, Arc<State>>;
 
+    /// The term in which this node leads, if it does.
+    fn leads_in(&self) -> Option<u64>;
+
     /// Whether this node leads.
-    fn is_leader(&self) -> bool;
+    fn is_leader(&self) -> bool {
+        self.leads_in().is_some()
+    }
 
     /// Whether this node can do its whole job.
     fn readiness(&self) -> Readiness;

@@ -27,6 +27,8 @@ pub struct State {
     pub(crate) position: Option<LogPosition>,
     pub(crate) time: LogTime,
     pub(crate) cluster_id: Option<ClusterId>,
+    /// The newest format that every member has announced to decode; 0: the first.
+    pub(crate) format: u8,
     pub(crate) mounts: OrdMap<MountName, MountSettings>,
     pub(crate) secrets: OrdMap<SecretName, Arc<Secret>>,
     pub(crate) roles: OrdMap<RoleName, Arc<Role>>,
@@ -157,6 +159,7 @@ impl State {
                 applying,
             } => self.mark_rotation(&name, &nonce, applying),
             Command::EndRotation { name, nonce } => self.end_rotation(name, &nonce),
+            Command::RaiseFormat { to } => self.raise_format(to),
         }
     }
 
@@ -173,6 +176,15 @@ impl State {
         self.cluster_id = Some(cluster_id);
         self.mounts.insert(mount, MountSettings::default());
         self.roles.insert(admin, Arc::new(Role::admin()));
+        Ok(Effect::Done)
+    }
+
+    /// There is no way back: what has been written in a newer format has to be read.
+    fn raise_format(&mut self, to: u8) -> Result<Effect, Rejection> {
+        if to <= self.format() {
+            return Err(Rejection::AlreadyExists);
+        }
+        self.format = to;
         Ok(Effect::Done)
     }
 

@@ -167,12 +167,17 @@ pub(crate) async fn admit(inner: &Arc<Inner>, joiner: Joiner) -> Result<(), Join
         version: joiner.version,
     };
     // As a voter it counts at once: one that cannot be reached would stop a small cluster for good.
-    if id_at(inner, &peer).await != Some(joiner.raft_id) {
-        return Err(JoinError::Unreachable);
+    let status = status_at(inner, &peer).await;
+    let status = status.filter(|status| status.raft_id == joiner.raft_id);
+    let status = status.ok_or(JoinError::Unreachable)?;
+    // It would be sent what it cannot read.
+    if status.decodes < inner.store.state().format() {
+        return Err(JoinError::TooOld);
     }
     let gone = namesakes(inner, &peer.name, joiner.raft_id);
     for (id, namesake) in &gone {
-        if id_at(inner, namesake).await == Some(*id) {
+        let found = status_at(inner, namesake).await;
+        if found.is_some_and(|status| status.raft_id == *id) {
             return Err(JoinError::NameTaken);
         }
     }
@@ -204,13 +209,13 @@ pub(crate) async fn admit(inner: &Arc<Inner>, joiner: Joiner) -> Result<(), Join
     Ok(())
 }
 
-/// The Raft id of the node that answers where `peer` should be.
-async fn id_at(inner: &Inner, peer: &Peer) -> Option<NodeId> {
+/// The node that answers where `peer` should be.
+async fn status_at(inner: &Inner, peer: &Peer) -> Option<NodeStatus> {
     let address = inner.addresses.address(peer);
     let status = inner
         .ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN)
         .await;
-    status.ok().map(|status| status.raft_id)
+    status.ok()
 }
 
 /// Members of this name under other ids: what the node was before it lost its disk.

@@ -1,73 +1,99 @@
-//! Which commands the cluster may be given: a command is proposed only when every member has
-//! announced that it can decode it. Operators set no flag for that (invariant 16).
+//! Which commands the cluster may be given: a command of a newer format is proposed only once every
+//! member has announced that it decodes it. Operators set no flag for that (invariant 16).
+//!
+//! That everybody has is itself recorded in the log, by [`Command::RaiseFormat`]: so it holds while a
+//! member is away, and no older one is let in afterwards.
 
 use std::{
-    collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
+use strongroom_core::Command;
+use tokio::sync::Mutex;
 
 use crate::{
     node::Inner,
-    types::{NodeId, Peer},
+    types::{NodeId, Peer, ServerState},
     wire::{NodeStatus, Rpc},
 };
 
-/// The format that every version decodes.
-const FIRST: u8 = 1;
 const ASK_WITHIN: Duration = Duration::from_secs(1);
-/// How long an announcement is believed: a node may be set back to an older version.
-const BELIEVED: Duration = Duration::from_secs(10);
+/// Between two times that members are asked.
+const PAUSE: Duration = Duration::from_secs(1);
 
-/// What members have announced, as far as this node has asked.
+/// When members were asked last.
 #[derive(Default)]
-pub(crate) struct Announced(Mutex<HashMap<NodeId, (u8, Instant)>>);
+pub(crate) struct Asked(Mutex<Option<Instant>>);
 
-impl Announced {
-    fn get(&self, id: NodeId) -> Option<u8> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known
-            .get(&id)
-            .filter(|(_, at)| at.elapsed() < BELIEVED)
-            .map(|(format, _)| *format)
-    }
+pub(crate) fn start(inner: &Arc<Inner>) {
+    tokio::spawn(raise_while_leading(Arc::downgrade(inner)));
+}
 
-    fn note(&self, id: NodeId, format: u8) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.retain(|_, (_, at)| at.elapsed() < BELIEVED);
-        known.insert(id, (format, Instant::now()));
+/// After an upgrade of the last member, nobody has to say so.
+async fn raise_while_leading(weak: Weak<Inner>) {
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        let state = inner.store.state();
+        let leads = inner.raft.metrics().borrow().state == ServerState::Leader;
+        if leads && state.cluster_id().is_some() && state.format() < inner.config.decodes {
+            everybody_decodes(&inner, inner.config.decodes).await;
+        }
+        drop(inner);
+        tokio::time::sleep(PAUSE).await;
     }
 }
 
-/// Whether every member has announced that it decodes `format`. One that does not answer has not.
+/// Whether every member has announced that it decodes `format`. One that does not answer has not,
+/// unless it had before.
 pub(crate) async fn everybody_decodes(inner: &Inner, format: u8) -> bool {
-    if format <= FIRST {
+    if inner.store.state().format() >= format {
         return true;
     }
+    let mut asked = inner.asked.0.lock().await;
+    if inner.store.state().format() < format && asked.is_none_or(|at| at.elapsed() >= PAUSE) {
+        raise(inner).await;
+        *asked = Some(Instant::now());
+    }
+    inner.store.state().format() >= format
+}
+
+/// Asks all members, and records what all of them decode.
+async fn raise(inner: &Inner) {
+    // Nobody is let in between the question and the record.
+    let Ok(_turn) = inner.admitting.try_lock() else {
+        return;
+    };
     let membership = inner.raft.metrics().borrow().membership_config.clone();
     let asked = membership
         .nodes()
         .map(|(id, peer)| announced_by(inner, *id, peer));
-    join_all(asked)
-        .await
-        .into_iter()
-        .all(|announced| announced.is_some_and(|it| it >= format))
+    let announced: Option<Vec<u8>> = join_all(asked).await.into_iter().collect();
+    let Some(to) = announced.and_then(|all| all.into_iter().min()) else {
+        return;
+    };
+    if to <= inner.store.state().format() {
+        return;
+    }
+    let proposed = inner.proposer.propose(Command::RaiseFormat { to });
+    match tokio::time::timeout(ASK_WITHIN, proposed).await {
+        Ok(Ok(_)) => tracing::info!(format = to, "every member decodes this format"),
+        Ok(Err(error)) => tracing::debug!(?error, "the format is not raised yet"),
+        Err(_) => tracing::debug!("the format is not raised yet"),
+    }
 }
 
 async fn announced_by(inner: &Inner, id: NodeId, peer: &Peer) -> Option<u8> {
     if id == inner.raft_id() {
         return Some(inner.config.decodes);
     }
-    if let Some(format) = inner.announced.get(id) {
-        return Some(format);
-    }
     let address = inner.addresses.address(peer);
     let asked = inner
         .ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN)
         .await;
-    let format = asked.ok().filter(|status| status.raft_id == id)?.decodes;
-    inner.announced.note(id, format);
-    Some(format)
+    asked
+        .ok()
+        .filter(|status| status.raft_id == id)
+        .map(|status| status.decodes)
 }

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     election::Contact,
-    formats::Announced,
+    formats::Asked,
     identity::{DataDir, Identity},
     network::{AddressBook, Network},
     proposer::{ProposeError, Proposer},
@@ -98,7 +98,7 @@ pub(crate) struct Inner {
     pub(crate) proposals: Semaphore,
     stopping: AtomicBool,
     pub(crate) answerer: OnceLock<Answerer>,
-    pub(crate) announced: Announced,
+    pub(crate) asked: Asked,
     pub(crate) contact: Contact,
     /// One change of the membership at a time.
     pub(crate) admitting: tokio::sync::Mutex<()>,
@@ -154,13 +154,14 @@ impl Node {
             proposals: Semaphore::new(PROPOSALS as usize),
             stopping: AtomicBool::new(false),
             answerer: OnceLock::new(),
-            announced: Announced::default(),
+            asked: Asked::default(),
             contact: Contact::default(),
             admitting: tokio::sync::Mutex::default(),
             _data_dir: data_dir,
         });
         crate::election::start(&inner);
         crate::formation::start(&inner);
+        crate::formats::start(&inner);
         crate::upkeep::start(&inner);
         Ok(Self { inner })
     }

@@ -12,7 +12,7 @@ use strongroom_core::{
     replica::{Answerer, PortFuture},
 };
 
-use crate::{leading::Leader, node::Node, types::ServerState};
+use crate::{node::Node, types::ServerState};
 
 /// A leader that no quorum has answered for this long counts as none, in milliseconds.
 const QUORUM_SILENCE_MS: u64 = 2_000;
@@ -65,8 +65,12 @@ impl Replica for Node {
         })
     }
 
-    fn is_leader(&self) -> bool {
-        matches!(self.inner.leader(), Leader::Here)
+    fn leads_in(&self) -> Option<u64> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow();
+        let leads = metrics.state == ServerState::Leader
+            && metrics.current_leader == Some(self.inner.raft_id());
+        leads.then_some(metrics.current_term)
     }
 
     fn readiness(&self) -> Readiness {

@@ -139,6 +139,8 @@ pub(crate) enum JoinError {
     NameTaken,
     #[error("the leader does not reach the node at its address")]
     Unreachable,
+    #[error("the node is of an older version than the cluster's: upgrade it")]
+    TooOld,
     #[error("the node did not catch up in time")]
     NotLevel,
     #[error("the membership could not be changed: {0}")]

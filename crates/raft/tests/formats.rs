@@ -83,6 +83,19 @@ fn newer() -> Command {
     command
 }
 
+/// Another one, which takes effect any number of times.
+fn another() -> Command {
+    let command = Command::BeginPass {
+        target: Watermark {
+            key_id: KmsKeyId("key".to_owned()),
+            rotation_at: None,
+            material_id: None,
+        },
+    };
+    assert!(command.since() > 1);
+    command
+}
+
 fn older(name: &str) -> Command {
     let command = Command::CreateMount {
         mount: MountName::parse(name).unwrap(),
@@ -144,6 +157,35 @@ async fn a_command_waits_for_the_oldest_member() {
         .await
         .unwrap();
     assert!(matches!(accepted.applied, Applied::Effect(_)));
+
+    // From now on it holds, also while a member is away, and whoever leads.
+    wires.0.lock().unwrap().remove("node-3");
+    three.shutdown().await;
+    drop(three);
+    for node in [&one, &two] {
+        let submitted = node.submit(another(), WITHIN).await;
+        assert!(matches!(submitted.unwrap().applied, Applied::Effect(_)));
+    }
+    // Who lost its disk and comes back with an older version is not let in.
+    std::fs::remove_dir_all(dir.path().join("3")).unwrap();
+    let three = start(&dir, &wires, "3", 1).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let view = one.cluster().await;
+    let member = view.nodes.iter().find(|node| node.name == "3").unwrap();
+    assert!(!member.reachable, "the one that is gone is still listed");
+    three.shutdown().await;
+    wires.0.lock().unwrap().remove("node-3");
+    drop(three);
+    std::fs::remove_dir_all(dir.path().join("3")).unwrap();
+    let three = start(&dir, &wires, "3", newest).await;
+    let let_in = async {
+        while three.local().is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), let_in)
+        .await
+        .unwrap();
     for node in [one, two, three] {
         node.shutdown().await;
     }

@@ -289,6 +289,18 @@ fn form_gives_identity_mount_and_admin_role_once() {
 }
 
 #[test]
+fn the_format_only_rises() {
+    let mut sut = Sut::new();
+    assert_eq!(sut.state.format(), 1);
+    sut.refused(Command::RaiseFormat { to: 1 }, Rejection::AlreadyExists);
+    sut.ok(Command::RaiseFormat { to: 3 });
+    for to in [0, 1, 2, 3] {
+        sut.refused(Command::RaiseFormat { to }, Rejection::AlreadyExists);
+    }
+    assert_eq!(sut.state.format(), 3);
+}
+
+#[test]
 fn nothing_happens_before_the_cluster_is_formed() {
     for command in [
         Command::Tick,

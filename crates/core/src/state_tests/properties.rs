@@ -235,6 +235,7 @@ proptest! {
                 check_secrets(before, after, true);
                 check_rewrap(before, command, after, applied);
                 assert!(after.time() >= before.time());
+                assert!(after.format() >= before.format());
                 // (f)
                 shadows.check(after);
                 closed |= after.bootstrap_closed();

@@ -278,7 +278,8 @@ impl Model {
             | Command::DeleteRole { .. }
             | Command::CreateToken { .. }
             | Command::RevokeToken { .. }
-            | Command::UseToken { .. } => return None,
+            | Command::UseToken { .. }
+            | Command::RaiseFormat { .. } => return None,
         };
         Some(outcome)
     }

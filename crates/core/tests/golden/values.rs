@@ -332,6 +332,7 @@ pub(crate) fn commands() -> Vec<Command> {
             name: secret(),
             nonce: sealed(3).nonce,
         },
+        Command::RaiseFormat { to: 2 },
     ]
 }
 
@@ -497,6 +498,7 @@ pub(crate) fn state() -> State {
     );
     // A pass that left a failure behind, and another that runs.
     for (secs, command) in [
+        (309, Command::RaiseFormat { to: 2 }),
         (
             310,
             Command::AdoptWatermark {

@@ -6,7 +6,7 @@
 use strongroom_core::{Action, Applied, Capability, Command, Effect, Rejection};
 
 /// The names of all commands' files; `command_file` has the same.
-pub(crate) const COMMANDS: [&str; 26] = [
+pub(crate) const COMMANDS: [&str; 27] = [
     "form",
     "bootstrap",
     "tick",
@@ -33,6 +33,7 @@ pub(crate) const COMMANDS: [&str; 26] = [
     "begin_rotation",
     "mark_rotation",
     "end_rotation",
+    "raise_format",
 ];
 
 pub(crate) fn command_file(command: &Command) -> &'static str {
@@ -63,6 +64,7 @@ pub(crate) fn command_file(command: &Command) -> &'static str {
         Command::BeginRotation { .. } => "begin_rotation",
         Command::MarkRotation { .. } => "mark_rotation",
         Command::EndRotation { .. } => "end_rotation",
+        Command::RaiseFormat { .. } => "raise_format",
     }
 }
 
