@@ -15,6 +15,7 @@ mod raft_port;
 pub mod run;
 pub mod settings;
 mod signals;
+mod targets;
 
 pub use run::{RunError, VERSION, run};
 pub use signals::stop_on_signal;

@@ -25,6 +25,7 @@ use crate::{
     http::{self, App, BodyPlaces, HttpMetrics, PeerAddress},
     keyring, listen, raft_port,
     settings::Settings,
+    targets::ConfiguredTargets,
 };
 
 /// Connections of other nodes at a time: each keeps a few.
@@ -115,6 +116,7 @@ async fn start(
     announce: impl FnOnce(SocketAddr) + Send,
     raft: &Runtime,
 ) -> Result<(), RunError> {
+    let targets = Arc::new(ConfiguredTargets::new(&settings.targets)?);
     let keyring = keyring::open(&settings).await?;
     let data_dir = DataDir::open(&settings.data_dir, settings.node_id.as_str())?;
     let api_listener = bind(settings.api_addr, "VAULT_API_ADDR")?;
@@ -142,6 +144,7 @@ async fn start(
         Arc::<Node>::clone(&node),
         keyring,
         audit,
+        targets,
         vault_config(&settings),
     ));
     workers::start(&vault);

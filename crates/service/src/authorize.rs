@@ -4,7 +4,8 @@
 use std::{marker::PhantomData, sync::Arc, time::Instant};
 
 use strongroom_core::{
-    Command, Generator, Kind, Rejection, Role, SecretName, State, TokenFingerprint, TokenName,
+    Command, Generator, Kind, Rejection, Role, SecretName, State, TargetName, TokenFingerprint,
+    TokenName,
 };
 use strongroom_seal::AdminToken;
 
@@ -75,6 +76,12 @@ impl Authorized<crate::operation::Update> {
             Kind::Manual => None,
         }
     }
+
+    /// The target of the secret to be changed, if it has one.
+    #[must_use]
+    pub fn target(&self) -> Option<&TargetName> {
+        self.state.secret(&self.target)?.settings.kind.target()
+    }
 }
 
 impl Authorized<crate::operation::Rotate> {
@@ -85,6 +92,17 @@ impl Authorized<crate::operation::Rotate> {
         state: Arc<State>,
     ) -> Self {
         Self::of_worker(context, "worker/rotation", target, state)
+    }
+}
+
+impl Authorized<crate::operation::ApplyToTarget> {
+    /// For the worker that applies pending values to targets.
+    pub(crate) fn for_target_worker(
+        context: RequestContext,
+        target: SecretName,
+        state: Arc<State>,
+    ) -> Self {
+        Self::of_worker(context, "worker/targets", target, state)
     }
 }
 

@@ -52,6 +52,13 @@ pub enum VaultError {
     /// KMS refuses these credentials, or this wrapped key.
     #[error("KMS denied the call")]
     KmsDenied,
+    /// The target cannot be reached, or takes no writes.
+    #[error("the target is unavailable")]
+    TargetUnavailable,
+    /// A new value is on its way to the secret's target, and it is not known yet which one works
+    /// there.
+    #[error("a new value is being applied to the secret's target")]
+    RotationPending,
     /// The audit trail cannot be written, so nothing is done.
     #[error("the audit trail cannot be written")]
     AuditUnavailable,

@@ -22,6 +22,7 @@ mod rotation;
 pub mod secrets;
 pub mod stats;
 pub mod status;
+pub mod targets;
 pub mod tokens;
 pub mod vault;
 mod watch;

@@ -1,6 +1,9 @@
 //! What nodes ask each other beside Raft: small questions about what each keeps for itself.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    time::{Duration, Instant},
+};
 
 use strongroom_core::{LogTime, Replica, TokenName};
 
@@ -10,6 +13,8 @@ use crate::{rewrap::View, vault::Vault};
 const LAST_USED: &[u8] = b"last-used";
 /// What you know of re-wrapping.
 const REWRAP: &[u8] = b"rewrap";
+/// The index of the last entry that you have applied.
+const APPLIED: &[u8] = b"applied";
 const WITHIN: Duration = Duration::from_millis(500);
 
 impl Vault {
@@ -18,6 +23,7 @@ impl Vault {
         let answer = match question {
             LAST_USED => serde_json::to_vec(&self.last_used.known()),
             REWRAP => serde_json::to_vec(&self.own_rewrap_view()),
+            APPLIED => serde_json::to_vec(&self.applied_index()),
             _ => return Vec::new(),
         };
         answer.unwrap_or_default()
@@ -51,6 +57,24 @@ impl Vault {
             merged.failures.extend(view.failures);
         }
         merged
+    }
+
+    fn applied_index(&self) -> u64 {
+        let state = self.replica.local().ok();
+        let position = state.and_then(|state| state.position());
+        position.map_or(0, |position| position.index)
+    }
+
+    /// Waits until every member that answers has applied the log up to `index`, at most `within`.
+    pub(crate) async fn until_applied_everywhere(&self, index: u64, within: Duration) {
+        let deadline = Instant::now() + within;
+        loop {
+            let answers = ask::<u64>(&*self.replica, APPLIED).await;
+            if answers.iter().all(|applied| *applied >= index) || Instant::now() >= deadline {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     fn own_rewrap_view(&self) -> View {

@@ -68,6 +68,11 @@ secret_operation!(
     Rotate, "secret.rotate", Action::Rotate
 );
 
+secret_operation!(
+    /// Apply the pending value of a secret to its target.
+    ApplyToTarget, "target.apply", Action::Rotate
+);
+
 /// List secrets: open to every role, which sees what it may act on.
 pub enum ListSecrets {}
 impl Operation for ListSecrets {

@@ -8,11 +8,14 @@ use std::{borrow::Cow, collections::BTreeMap};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use strongroom_core::limits;
+use strongroom_core::{
+    limits,
+    secret::{PASSWORD_FIELD, USERNAME_FIELD},
+};
 use strongroom_seal::{Plaintext, plaintext::ct_eq};
 use zeroize::Zeroizing;
 
-use crate::VaultError;
+use crate::{VaultError, targets::Login};
 
 /// The field that `value` stands for.
 pub const VALUE_FIELD: &str = "value";
@@ -161,6 +164,21 @@ pub fn with_field(
     write_object(&fields, Some((field, json.as_slice())))
 }
 
+/// Who signs in at a target, and with which password; `None` if the payload does not hold both as
+/// strings.
+#[must_use]
+pub fn login(payload: &Plaintext) -> Option<Login> {
+    let fields = serde_json::from_slice::<Fields<'_>>(payload.expose()).ok()?;
+    let text = |field: &str| {
+        let text = decode_string(fields.get(field)?)?;
+        (!text.is_empty()).then(|| Plaintext::copy_from(text.as_bytes()))
+    };
+    Some(Login {
+        username: text(USERNAME_FIELD)?,
+        password: text(PASSWORD_FIELD)?,
+    })
+}
+
 /// A JSON string's text; `None` if it is no string.
 fn decode_string(json: &RawValue) -> Option<Zeroizing<String>> {
     serde_json::from_str::<String>(json.get())
@@ -280,6 +298,24 @@ mod tests {
             text(&with_field(None, "value", "v").unwrap()),
             r#"{"value":"v"}"#
         );
+    }
+
+    #[test]
+    fn a_login_is_two_strings() {
+        let payload = |json: &str| Plaintext::copy_from(json.as_bytes());
+        let found = login(&payload(r#"{"a":1,"password":"p\u00e9","username":"app"}"#)).unwrap();
+        assert_eq!(found.username.expose(), b"app");
+        assert_eq!(found.password.expose(), "pé".as_bytes());
+        for lacking in [
+            r#"{"username":"app"}"#,
+            r#"{"password":"p"}"#,
+            r#"{"username":"app","password":1}"#,
+            r#"{"username":"","password":"p"}"#,
+            r#"{"username":null,"password":"p"}"#,
+            "{}",
+        ] {
+            assert!(login(&payload(lacking)).is_none(), "{lacking}");
+        }
     }
 
     #[test]

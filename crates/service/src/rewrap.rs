@@ -195,7 +195,7 @@ impl Vault {
 fn versions_by_key(state: &State) -> BTreeMap<String, u64> {
     let mut counts = BTreeMap::<String, u64>::new();
     for (_, secret) in state.secrets() {
-        for version in &secret.versions {
+        for version in secret.all_versions() {
             if let Material::Sealed(sealed) = &version.material {
                 match counts.get_mut(&sealed.kms_key_id.0) {
                     Some(count) => *count += 1,

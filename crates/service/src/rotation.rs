@@ -2,7 +2,8 @@
 //! or when somebody asks.
 //!
 //! A rotation is one command, so it is never half done: the new version, the old one's grace and the
-//! next due time take effect together, or nothing does.
+//! next due time take effect together, or nothing does. One whose value has to be applied to a target
+//! is only begun here; [`targets`](crate::targets) carries it out.
 
 use std::{
     collections::HashMap,
@@ -46,25 +47,32 @@ impl Vault {
     }
 
     async fn do_rotate(&self, permit: &Authorized<Rotate>) -> Result<Written, VaultError> {
-        let _turn = self.turn(&permit.context, &permit.target).await?;
+        let turn = self.turn(&permit.context, &permit.target).await?;
         let mut state = Arc::clone(&permit.state);
         loop {
             match self.rotate_from(permit, &state).await? {
-                Some(written) => return Ok(written),
-                // Somebody wrote meanwhile; their fields carry over.
-                None => state = self.fresh_state(&permit.context).await?,
+                Turned::Rotated(written) => return Ok(*written),
+                Turned::Begun(number) => {
+                    drop(turn);
+                    return self.rotation_applied(permit, number).await;
+                }
+                // Their fields carry over.
+                Turned::Overtaken => state = self.fresh_state(&permit.context).await?,
             }
         }
     }
 
-    /// Rotates from what `state` shows; `None` if that is no longer current.
+    /// Rotates from what `state` shows.
     async fn rotate_from(
         &self,
         permit: &Authorized<Rotate>,
         state: &State,
-    ) -> Result<Option<Written>, VaultError> {
+    ) -> Result<Turned, VaultError> {
         let name = &permit.target;
         let secret = state.secret(name).ok_or(VaultError::NotFound)?;
+        if let Some(pending) = &secret.pending {
+            return Ok(Turned::Begun(pending.version.number));
+        }
         let payload = self
             .next_payload(&permit.context, name, secret, state)
             .await?;
@@ -72,28 +80,69 @@ impl Vault {
         let sealed = self
             .seal_version(&permit.context, name, number, &payload)
             .await?;
-        let command = Command::PutSecret {
-            name: name.clone(),
-            cas: Some(secret.current_version),
-            change: SettingsChange::default(),
-            version: Some(NewVersion { number, sealed }),
-            upsert: false,
-        };
+        let version = NewVersion { number, sealed };
+        let command = turning_command(name, secret, version);
         let submitted = self.replica.submit(command, permit.context.left()).await?;
         match submitted.applied {
-            Applied::Rejected(Rejection::CasMismatch { .. }) => Ok(None),
+            Applied::Rejected(Rejection::CasMismatch { .. } | Rejection::InUse) => {
+                Ok(Turned::Overtaken)
+            }
             applied => {
                 let summary: SecretSummary = crate::secrets::summary(applied.into_result()?)?;
-                let generated = match self.may_read(&permit.context) {
-                    true => Generated::Shown(payload),
-                    false => Generated::Omitted,
-                };
-                Ok(Some(Written {
-                    summary,
-                    generated: Some(generated),
-                }))
+                if summary.rotation_pending {
+                    return Ok(Turned::Begun(number));
+                }
+                Ok(Turned::Rotated(Box::new(
+                    self.written(permit, summary, payload),
+                )))
             }
         }
+    }
+
+    fn written(
+        &self,
+        permit: &Authorized<Rotate>,
+        summary: SecretSummary,
+        payload: Plaintext,
+    ) -> Written {
+        let generated = match self.may_read(&permit.context) {
+            true => Generated::Shown(payload),
+            false => Generated::Omitted,
+        };
+        Written {
+            summary,
+            generated: Some(generated),
+        }
+    }
+
+    /// Waits until the leader has applied the pending version `number` to its target.
+    async fn rotation_applied(
+        &self,
+        permit: &Authorized<Rotate>,
+        number: u64,
+    ) -> Result<Written, VaultError> {
+        let (context, name) = (&permit.context, &permit.target);
+        let done = |secret: Option<&Secret>| {
+            secret.is_none_or(|secret| secret.current_version >= number || secret.pending.is_none())
+        };
+        // A little is left to open the value, and to answer.
+        let within = context.left().saturating_sub(Duration::from_millis(500));
+        if !self.wait_for_change(name, done, within).await? {
+            return Err(VaultError::RotationPending);
+        }
+        let state = self.replica.local()?;
+        let secret = state.secret(name).ok_or(VaultError::NotFound)?;
+        let sealed = secret
+            .version(number)
+            .and_then(|version| version.readable(now().max(state.time())))
+            .ok_or(VaultError::VersionMismatch)?;
+        let opened = self.open_version(context, name, number, sealed).await?;
+        let summary = SecretSummary {
+            version: number,
+            version_created_at: secret.version(number).map(|version| version.created_at),
+            ..secret.summary(name)
+        };
+        Ok(self.written(permit, summary, opened.payload))
     }
 
     /// The current payload with a fresh value in the generated field.
@@ -125,10 +174,43 @@ impl Vault {
         match current {
             Some((number, sealed)) => {
                 let opened = self.open_version(context, name, number, sealed).await?;
+                if secret.settings.kind.target().is_some()
+                    && payload::login(&opened.payload).is_none()
+                {
+                    return Err(VaultError::invalid(
+                        "the current version holds no username and password for the target",
+                    ));
+                }
                 payload::with_field(Some(&opened.payload), field, &value)
             }
             None => payload::with_field(None, field, &value),
         }
+    }
+}
+
+/// What came of turning a value over.
+enum Turned {
+    Rotated(Box<Written>),
+    /// The version of this number waits to be applied to the secret's target.
+    Begun(u64),
+    /// Somebody wrote meanwhile.
+    Overtaken,
+}
+
+fn turning_command(name: &SecretName, secret: &Secret, version: NewVersion) -> Command {
+    match secret.settings.kind.target() {
+        Some(_) => Command::BeginRotation {
+            name: name.clone(),
+            cas: secret.current_version,
+            version,
+        },
+        None => Command::PutSecret {
+            name: name.clone(),
+            cas: Some(secret.current_version),
+            change: SettingsChange::default(),
+            version: Some(version),
+            upsert: false,
+        },
     }
 }
 
@@ -189,8 +271,10 @@ async fn rotate_due(
         return Ok(());
     }
     let rotated = async {
-        let written = vault.rotate_from(&permit, &state).await?;
-        written.map(|_| ()).ok_or(VaultError::VersionMismatch)
+        match vault.rotate_from(&permit, &state).await? {
+            Turned::Rotated(_) | Turned::Begun(_) => Ok(()),
+            Turned::Overtaken => Err(VaultError::VersionMismatch),
+        }
     };
     match vault.audited(&permit, 200, rotated).await {
         Err(VaultError::VersionMismatch) => Ok(()),
@@ -200,9 +284,8 @@ async fn rotate_due(
 
 fn is_due(state: &State, name: &SecretName) -> bool {
     let time = now().max(state.time());
-    let next = state
-        .secret(name)
-        .and_then(|secret| secret.next_rotation_at);
+    let secret = state.secret(name).filter(|secret| secret.pending.is_none());
+    let next = secret.and_then(|secret| secret.next_rotation_at);
     next.is_some_and(|at| at <= time)
 }
 

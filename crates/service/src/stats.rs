@@ -13,6 +13,8 @@ pub struct Stats {
     refused_permission: AtomicU64,
     refused_lockout: AtomicU64,
     lockouts: AtomicU64,
+    applied_to_target: AtomicU64,
+    target_failures: AtomicU64,
 }
 
 /// A reading of [`Stats`].
@@ -30,6 +32,10 @@ pub struct StatsReading {
     pub refused_lockout: u64,
     /// Lockouts begun.
     pub lockouts: u64,
+    /// Values applied to a target.
+    pub applied_to_target: u64,
+    /// Tries of that which did not work.
+    pub target_failures: u64,
 }
 
 impl Stats {
@@ -39,6 +45,14 @@ impl Stats {
 
     pub(crate) fn locked_out(&self) {
         self.lockouts.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn tried_target(&self, worked: bool) {
+        let counter = match worked {
+            true => &self.applied_to_target,
+            false => &self.target_failures,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(crate) fn refused(&self, error: &VaultError) {
@@ -63,6 +77,8 @@ impl Stats {
             refused_permission: get(&self.refused_permission),
             refused_lockout: get(&self.refused_lockout),
             lockouts: get(&self.lockouts),
+            applied_to_target: get(&self.applied_to_target),
+            target_failures: get(&self.target_failures),
         }
     }
 }

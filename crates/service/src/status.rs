@@ -31,6 +31,8 @@ fn entry(error: &VaultError) -> (u16, &'static str) {
         VaultError::KmsUnavailable => (503, "kms_unavailable"),
         VaultError::KmsKeyDisabled => (503, "kms_key_disabled"),
         VaultError::KmsDenied => (503, "kms_denied"),
+        VaultError::TargetUnavailable => (503, "target_unavailable"),
+        VaultError::RotationPending => (503, "rotation_pending"),
         VaultError::AuditUnavailable => (503, "audit_unavailable"),
         VaultError::OutcomeUnknown => (503, "outcome_unknown"),
         VaultError::UpgradePending => (503, "upgrade_pending"),

@@ -17,6 +17,7 @@ use crate::{
     rewrap::{Progress, RewrapPolicy},
     secrets::NameLocks,
     stats::Stats,
+    targets::Targets,
     watch::Watches,
 };
 
@@ -37,7 +38,7 @@ pub struct VaultConfig {
     pub prewarm: Option<NonZeroU32>,
 }
 
-/// Use cases over a replica, a keyring and an audit trail.
+/// Use cases over a replica, a keyring, an audit trail, and targets.
 pub struct Vault {
     pub(crate) replica: Arc<dyn Replica>,
     pub(crate) keyring: Arc<Keyring>,
@@ -50,6 +51,7 @@ pub struct Vault {
     pub(crate) rewrap: Progress,
     pub(crate) watches: Watches,
     pub(crate) kms_health: KmsHealth,
+    pub(crate) targets: Arc<dyn Targets>,
 }
 
 impl Vault {
@@ -59,6 +61,7 @@ impl Vault {
         replica: Arc<dyn Replica>,
         keyring: Arc<Keyring>,
         audit: Audit,
+        targets: Arc<dyn Targets>,
         config: VaultConfig,
     ) -> Self {
         let lockout = Lockout::new(config.lockout);
@@ -76,6 +79,7 @@ impl Vault {
             rewrap: Progress::default(),
             watches: Watches::default(),
             kms_health,
+            targets,
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use strongroom_core::SecretName;
+use strongroom_core::{Secret, SecretName};
 use tokio::sync::{Notify, watch};
 
 use crate::{authorize::Reader, error::VaultError, vault::Vault};
@@ -70,6 +70,22 @@ impl Vault {
         after: u64,
         within: Duration,
     ) -> Result<bool, VaultError> {
+        let newer =
+            |secret: Option<&Secret>| secret.is_some_and(|secret| secret.current_version > after);
+        self.wait_for_change(name, newer, within).await
+    }
+
+    /// Waits until what this node has applied of the secret is as `awaited` says, at most `within`, and
+    /// not when the node stops. Returns whether it is.
+    ///
+    /// # Errors
+    /// As [`Vault::wait_for_version`].
+    pub(crate) async fn wait_for_change(
+        &self,
+        name: &SecretName,
+        awaited: impl Fn(Option<&Secret>) -> bool,
+        within: Duration,
+    ) -> Result<bool, VaultError> {
         let notify = self.watches.subscribe(name);
         let mut over = self.watches.over.subscribe();
         let newer = async {
@@ -78,10 +94,7 @@ impl Vault {
                 // Registered before looking, so that a change between the two is not missed.
                 woken.as_mut().enable();
                 let state = self.replica.local()?;
-                if state
-                    .secret(name)
-                    .is_some_and(|secret| secret.current_version > after)
-                {
+                if awaited(state.secret(name).map(Arc::as_ref)) {
                     return Ok(true);
                 }
                 woken.await;

@@ -7,7 +7,7 @@ use std::{
 
 use strongroom_core::{Command, Replica, SubmitError, Submitted};
 
-use crate::{context::now, kms_health, prewarm, rewrap, rotation, vault::Vault, watch};
+use crate::{context::now, kms_health, prewarm, rewrap, rotation, targets, vault::Vault, watch};
 
 /// How long one command of a worker may take.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -31,6 +31,7 @@ pub fn start(vault: &Arc<Vault>) {
     tokio::spawn(kms_health::watch(Arc::downgrade(vault)));
     tokio::spawn(rotation::worker(Arc::downgrade(vault)));
     tokio::spawn(rewrap::worker(Arc::downgrade(vault)));
+    tokio::spawn(targets::worker(Arc::downgrade(vault)));
     tokio::spawn(watch::worker(Arc::downgrade(vault)));
     if let Some(per_sec) = vault.config.prewarm {
         tokio::spawn(prewarm::worker(Arc::downgrade(vault), per_sec));

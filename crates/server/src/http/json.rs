@@ -1,7 +1,7 @@
 //! JSON from outside: bounded in depth before it is parsed, and refused in words that hold nothing of
 //! it but the name of an unknown field.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use strongroom_core::limits;
 use strongroom_service::VaultError;
 
@@ -11,6 +11,13 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, VaultEr
         return Err(VaultError::invalid("the JSON is nested too deeply"));
     }
     serde_json::from_slice(body).map_err(|error| VaultError::Invalid(explain(&error)))
+}
+
+/// Tells a field that is `null` from one that is not there, with `#[serde(default)]` beside it.
+pub(crate) fn given<'a, D: Deserializer<'a>, T: Deserialize<'a>>(
+    field: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::<T>::deserialize(field).map(Some)
 }
 
 /// Whether brackets outside of strings nest deeper than [`limits::JSON_DEPTH`].

@@ -129,6 +129,18 @@ fn register_gates(registry: &mut Registry, vault: &Vault) {
     counter(registry, "values_read", "Values handed out", gates.reads);
     counter(
         registry,
+        "target_rotations",
+        "Values that this node applied to a target",
+        gates.applied_to_target,
+    );
+    counter(
+        registry,
+        "target_failures",
+        "Tries to apply a value to a target that did not work",
+        gates.target_failures,
+    );
+    counter(
+        registry,
         "lockouts",
         "Addresses locked out after wrong tokens",
         gates.lockouts,
@@ -200,6 +212,12 @@ fn register_node(registry: &mut Registry, vault: &Vault) {
             "applied_index",
             "The last log index applied",
             applied,
+        );
+        gauge(
+            registry,
+            "target_rotations_pending",
+            "Rotations whose value is not known to be in effect at its target yet",
+            state.pending_rotation_count() as u64,
         );
         gauge(
             registry,

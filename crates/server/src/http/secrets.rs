@@ -8,8 +8,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json, value::RawValue};
 use strongroom_core::{
-    Generator, Kind, ReadGate, SecretName, SecretSettings, limits, name::DEFAULT_MOUNT,
-    secret::SettingsChange,
+    Generator, Kind, ReadGate, SecretName, SecretSettings, TargetName, limits,
+    name::DEFAULT_MOUNT,
+    secret::{PASSWORD_FIELD, SettingsChange},
 };
 use strongroom_service::{
     VaultError,
@@ -30,7 +31,7 @@ const PATH: &str = "/v1/secrets/";
 const DEFAULT_LENGTH: u32 = 32;
 const DEFAULT_CHARSET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GeneratorRequest {
     field: Option<String>,
@@ -39,20 +40,37 @@ struct GeneratorRequest {
 }
 
 impl GeneratorRequest {
-    fn over(self, base: Option<&Generator>) -> Generator {
+    /// What is not given is as in `base`, or as ever. With a target it is the password that changes.
+    fn over(self, base: Option<&Generator>, targeted: bool) -> Result<Generator, VaultError> {
+        let other_field = |field: &String| field != PASSWORD_FIELD;
+        if targeted && self.field.as_ref().is_some_and(other_field) {
+            return Err(VaultError::invalid(
+                "with a target, the generated field is password",
+            ));
+        }
+        let default_field = if targeted {
+            PASSWORD_FIELD
+        } else {
+            VALUE_FIELD
+        };
+        let base_field = base.map(|base| &base.field).filter(|_| !targeted);
         let fallback = |own: Option<String>, base: Option<&String>, default: &str| {
             own.or_else(|| base.cloned())
                 .unwrap_or_else(|| default.to_owned())
         };
-        Generator {
-            field: fallback(self.field, base.map(|b| &b.field), VALUE_FIELD),
+        Ok(Generator {
+            field: fallback(self.field, base_field, default_field),
             length: self
                 .length
                 .or(base.map(|b| b.length))
                 .unwrap_or(DEFAULT_LENGTH),
             charset: fallback(self.charset, base.map(|b| &b.charset), DEFAULT_CHARSET),
-        }
+        })
     }
+}
+
+fn target_name(name: String) -> Result<TargetName, VaultError> {
+    Ok(TargetName::try_from(name)?)
 }
 
 #[derive(Deserialize)]
@@ -78,17 +96,19 @@ struct CreateRequest<'a> {
     rotation_interval_secs: Option<u64>,
     generator: Option<GeneratorRequest>,
     keep_superseded: Option<bool>,
+    target: Option<String>,
 }
 
 impl CreateRequest<'_> {
     fn settings(&mut self) -> Result<SecretSettings, VaultError> {
         let rotates = self.rotation_interval_secs.is_some()
             || self.generator.is_some()
-            || self.keep_superseded.is_some();
+            || self.keep_superseded.is_some()
+            || self.target.is_some();
         let kind = match self.kind.as_ref().unwrap_or(&KindRequest::Manual) {
             KindRequest::Manual if rotates => {
                 return Err(VaultError::invalid(
-                    "rotation_interval_secs, generator and keep_superseded are for automatic secrets",
+                    "rotation_interval_secs, generator, keep_superseded and target are for automatic secrets",
                 ));
             }
             KindRequest::Manual => Kind::Manual,
@@ -99,13 +119,10 @@ impl CreateRequest<'_> {
                 generator: self
                     .generator
                     .take()
-                    .unwrap_or(GeneratorRequest {
-                        field: None,
-                        length: None,
-                        charset: None,
-                    })
-                    .over(None),
+                    .unwrap_or_default()
+                    .over(None, self.target.is_some())?,
                 keep_superseded: self.keep_superseded.unwrap_or(false),
+                target: self.target.take().map(target_name).transpose()?,
             },
         };
         Ok(SecretSettings {
@@ -228,6 +245,9 @@ struct UpdateRequest<'a> {
     rotation_interval_secs: Option<u64>,
     generator: Option<GeneratorRequest>,
     keep_superseded: Option<bool>,
+    /// `null` takes the target away; left out, it stays.
+    #[serde(default, deserialize_with = "json::given")]
+    target: Option<Option<String>>,
 }
 
 pub(super) async fn update(app: Arc<App>, call: Call) -> Answer {
@@ -238,15 +258,30 @@ pub(super) async fn update(app: Arc<App>, call: Call) -> Answer {
         .vault
         .authorize::<Update>(call.context, &call.token, name)
         .await?;
+    let target = match request.target {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(name)) => Some(Some(target_name(name)?)),
+    };
+    let targeted = match &target {
+        Some(changed) => changed.is_some(),
+        None => permit.target().is_some(),
+    };
+    let generator = match request.generator {
+        // A target that is new makes the generator change its field.
+        None if matches!(target, Some(Some(_))) => Some(GeneratorRequest::default()),
+        given => given,
+    };
     let change = SettingsChange {
         description: request.description,
         grace_period_secs: request.grace_period_secs,
         max_versions: request.max_versions,
         rotation_interval_secs: request.rotation_interval_secs,
-        generator: request
-            .generator
-            .map(|given| given.over(permit.generator())),
+        generator: generator
+            .map(|given| given.over(permit.generator(), targeted))
+            .transpose()?,
         keep_superseded: request.keep_superseded,
+        target,
         ..SettingsChange::default()
     };
     let request = UpdateSecret {

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use strongroom_core::{Allowlist, NodeName, ReadGate};
+use strongroom_core::{Allowlist, NodeName, ReadGate, TargetName};
 use strongroom_service::audit::SyncPolicy;
 use zeroize::Zeroizing;
 
@@ -25,6 +25,7 @@ mod secrets;
 mod shapes;
 mod source;
 mod table;
+mod targets;
 #[cfg(test)]
 mod tests;
 mod unknown;
@@ -32,6 +33,7 @@ mod unknown;
 pub use docs::reference;
 pub use net::{HostPort, Peer, RaftListener, RaftPlaintext};
 pub use secrets::BootstrapToken;
+pub use targets::{PostgresTarget, Tls};
 
 /// Something wrong with one setting. The message reads on from the key, and never holds the value
 /// of a sensitive one.
@@ -165,6 +167,8 @@ pub struct Settings {
     pub kms: KmsSettings,
     /// Upper bound on how late a due rotation starts.
     pub rotation_poll: Duration,
+    /// Where values of automatic secrets may be applied.
+    pub targets: BTreeMap<TargetName, PostgresTarget>,
     /// The re-wrap worker.
     pub rewrap: RewrapSettings,
     /// The brute-force lockout.

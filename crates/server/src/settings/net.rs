@@ -48,6 +48,24 @@ impl HostPort {
         }
     }
 
+    /// The host, as it is connected to and as its certificate names it.
+    #[must_use]
+    pub fn host(&self) -> String {
+        match &self.host {
+            Host::Address(ip) => ip.to_string(),
+            Host::Name(name) => name.clone(),
+        }
+    }
+
+    /// Whether it is this machine, by its address or by the name `localhost`.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        match &self.host {
+            Host::Address(ip) => ip.is_loopback(),
+            Host::Name(name) => name == "localhost",
+        }
+    }
+
     /// The port.
     #[must_use]
     pub fn port(&self) -> u16 {

@@ -10,6 +10,7 @@ use super::{
     net::{HostPort, Peer, RaftListener, RaftPlaintext},
     source::Source,
     table::Parsed,
+    targets::Tls,
 };
 
 fn warning(key: &str, message: &str) -> Problem {
@@ -49,6 +50,15 @@ pub(super) fn assemble(
         ));
     }
 
+    for (name, target) in parsed.targets.iter().flatten() {
+        if target.tls == Tls::Off && !target.hosts.iter().all(HostPort::is_loopback) {
+            let message = format!(
+                "has sslmode=disable for {name}: whoever is on the way can take over its sessions"
+            );
+            warnings.push(warning("VAULT_TARGETS", &message));
+        }
+    }
+
     let mut api_addr = parsed.api_addr?;
     if let Some(port) = parsed.api_port.and_then(|port| u16::try_from(port).ok()) {
         api_addr = SocketAddr::new(api_addr.ip(), port);
@@ -83,6 +93,7 @@ pub(super) fn assemble(
             prewarm,
         },
         rotation_poll: parsed.rotation_poll?,
+        targets: parsed.targets.unwrap_or_default(),
         rewrap: RewrapSettings {
             enabled: parsed.rewrap_enabled?,
             poll: parsed.rewrap_poll?,

@@ -1,9 +1,9 @@
 //! The one table of settings. It makes the parser, the output of `--check-config`, and
 //! `docs/CONFIG.md`; a setting that is not here does not exist.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use strongroom_core::{Allowlist, NodeName, ReadGate};
+use strongroom_core::{Allowlist, NodeName, ReadGate, TargetName};
 use strongroom_service::audit::SyncPolicy;
 use zeroize::Zeroizing;
 
@@ -16,6 +16,7 @@ use super::{
         NodeId, Seconds, Shape, Size,
     },
     source::Source,
+    targets::{PostgresTarget, Targets},
 };
 
 /// What holds when a setting is not given.
@@ -134,6 +135,8 @@ settings! {
         "How many of them in a second. Keys unwrapped first expire first: at this pace times `VAULT_DEK_CACHE_TTL_SECS`, the first is gone when the last comes.";
     rotation_poll: Duration = "VAULT_ROTATION_POLL_SECS", Seconds(1, DAY), Value("15"), PUBLIC,
         "Upper bound on how late a due rotation starts.";
+    targets: BTreeMap<TargetName, PostgresTarget> = "VAULT_TARGETS", Targets, Value(""), PUBLIC,
+        "Databases that automatic secrets may be applied to, by a name that the secrets give as `target`. Without credentials: a rotation signs in with the secret's own. `sslmode=verify-full` (the default) checks the certificate against the system's roots, or those in the file `sslrootcert`; `sslmode=disable` is for loopback and WireGuard. Several hosts: the one that takes writes is used.";
     rewrap_enabled: bool = "VAULT_KMS_REWRAP_ENABLED", Flag, Value("false"), PUBLIC,
         "The worker that re-wraps data keys after the KMS key was rotated.";
     rewrap_poll: Duration = "VAULT_KMS_REWRAP_POLL_SECS", Seconds(1, YEAR), Value("86400"), PUBLIC,

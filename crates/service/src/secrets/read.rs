@@ -1,6 +1,10 @@
 //! Reading values: by address, audited before they leave.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::HashSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::future;
 use strongroom_core::{
@@ -25,6 +29,9 @@ pub const READ: &str = "secret.read";
 pub const DONE_STALE: &str = "done_stale";
 /// The audit trail's word for a comparison.
 pub const VERIFY: &str = "secret.verify";
+
+/// How long a read waits for a secret of which it is not known which value works at its target.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
 
 /// A value with what belongs to it.
 pub struct Disclosed {
@@ -136,6 +143,29 @@ impl Vault {
         verified.map(|(verified, _)| verified)
     }
 
+    /// A state in which it is known which value of the secret works at its target.
+    async fn settled_state(
+        &self,
+        context: &RequestContext,
+        name: &SecretName,
+        gate: ReadGate,
+    ) -> Result<Arc<State>, VaultError> {
+        let settled = |secret: Option<&Secret>| !secret.is_some_and(Secret::is_unsettled);
+        let mut until = None;
+        loop {
+            let state = self.replica.read(gate, context.left()).await?;
+            if settled(state.secret(name).map(Arc::as_ref)) {
+                return Ok(state);
+            }
+            let within = context.left().min(SETTLES_WITHIN);
+            let until = *until.get_or_insert_with(|| Instant::now() + within);
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || !self.wait_for_change(name, settled, left).await? {
+                return Err(VaultError::RotationPending);
+            }
+        }
+    }
+
     /// The value, and whether its data key was past its time.
     async fn disclose(
         &self,
@@ -144,7 +174,10 @@ impl Vault {
         version: Option<u64>,
         gate: ReadGate,
     ) -> Result<(Disclosed, bool), VaultError> {
-        let state = self.replica.read(gate, context.left()).await?;
+        let state = match version {
+            None => self.settled_state(context, name, gate).await?,
+            Some(_) => self.replica.read(gate, context.left()).await?,
+        };
         let secret = state.secret(name).ok_or(VaultError::NotFound)?;
         let version = find(secret, version).ok_or(VaultError::NotFound)?;
         let sealed = version
@@ -185,7 +218,13 @@ impl Vault {
         let mut stale = false;
         // No early end: how long it takes must not tell which version matched. Oldest first, so that
         // the newest match is what is reported.
-        for version in &secret.versions {
+        let may_be_in_effect = secret.is_unsettled();
+        let next = secret.pending.iter().map(|pending| &pending.version);
+        for version in secret
+            .versions
+            .iter()
+            .chain(next.filter(|_| may_be_in_effect))
+        {
             let Some(sealed) = version.valid(time) else {
                 continue;
             };
@@ -251,6 +290,9 @@ fn size_of_current(state: &State, name: &SecretName) -> usize {
 
 fn find(secret: &Secret, number: Option<u64>) -> Option<&SecretVersion> {
     match number {
+        // Who asks for a pending version by its number knows what it is: by then it may be the one
+        // that works.
+        Some(number) if secret.is_unsettled() => secret.any_version(number),
         Some(number) => secret.version(number),
         None => secret.current(),
     }

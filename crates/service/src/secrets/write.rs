@@ -91,6 +91,15 @@ impl Vault {
         if permit.state.secret(name).is_some() {
             return Err(VaultError::AlreadyExists);
         }
+        if let Some(target) = settings.kind.target() {
+            // Its password there is the one that works, which nobody can make up.
+            if was_generated {
+                return Err(VaultError::invalid(
+                    "a secret with a target needs data with the username and password that work there",
+                ));
+            }
+            self.prove_login(&permit.context, target, &payload).await?;
+        }
         let sealed = Some(
             self.seal_version(&permit.context, name, 1, &payload)
                 .await?,
@@ -144,7 +153,22 @@ impl Vault {
             // the secret was made anew, and then the caller's version is not the one it means.
             return Err(VaultError::VersionMismatch);
         }
+        let target = match &request.change.target {
+            Some(changed) => changed.as_ref(),
+            None => known.settings.kind.target(),
+        };
         let _turn = self.turn(&permit.context, name).await?;
+        match (target, &payload) {
+            (Some(target), Some(payload)) => {
+                self.prove_login(&permit.context, target, payload).await?;
+            }
+            (Some(_), None) if request.change.target.is_some() => {
+                return Err(VaultError::invalid(
+                    "another target needs data with the username and password that work there",
+                ));
+            }
+            _ => {}
+        }
         if payload.is_some() {
             // Writers before us at this node have moved it on.
             current = self

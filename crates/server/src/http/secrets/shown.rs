@@ -22,7 +22,7 @@ fn kind(summary: &SecretSummary) -> &'static str {
 
 /// A row of the list.
 pub(super) fn row(summary: &SecretSummary) -> Value {
-    json!({
+    let mut row = json!({
         "name": summary.name.path(),
         "kind": kind(summary),
         "version": summary.version,
@@ -32,7 +32,15 @@ pub(super) fn row(summary: &SecretSummary) -> Value {
         "rotation_interval_secs": summary.rotation_interval_secs,
         "grace_period_secs": summary.grace_period_secs,
         "next_rotation_at": summary.next_rotation_at.map(LogTime::rfc3339),
-    })
+    });
+    if let (Some(target), Some(fields)) = (&summary.target, row.as_object_mut()) {
+        fields.insert("target".to_owned(), target.as_str().into());
+        fields.insert(
+            "rotation_pending".to_owned(),
+            summary.rotation_pending.into(),
+        );
+    }
+    row
 }
 
 /// What create and rotate answer. A generated value is shown to those who may read it anyway.

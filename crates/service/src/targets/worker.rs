@@ -1,0 +1,123 @@
+//! The worker that carries out rotations with a target, while this node leads.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Weak},
+    time::{Duration, Instant},
+};
+
+use strongroom_core::{Replica, SecretName, State};
+use tokio::task::JoinSet;
+
+use super::{
+    SESSION_LIVES,
+    apply::{Backoff, apply},
+};
+use crate::{error::VaultError, vault::Vault};
+
+/// How long the worker waits for a change before it looks again.
+const ROUND: Duration = Duration::from_secs(1);
+/// Rotations carried out side by side: one whose target hangs delays few others.
+const SIDE_BY_SIDE: usize = 16;
+/// How long a node must have led before it offers a target something new: until then a session of
+/// the leader before it could still have an effect. What that one had begun, it may finish at once,
+/// since both want the same.
+const LED_FOR: Duration = Duration::from_secs(SESSION_LIVES.as_secs() + 2);
+
+/// How long this node has led without a break.
+#[derive(Default)]
+struct Leadership(Option<(u64, Instant)>);
+
+impl Leadership {
+    /// Whether it may offer something new by now; `None` if it does not lead.
+    fn look(&mut self, replica: &dyn Replica) -> Option<bool> {
+        self.0 = match (replica.leads_in(), self.0) {
+            (Some(term), Some((known, since))) if term == known => Some((term, since)),
+            (Some(term), _) => Some((term, Instant::now())),
+            (None, _) => None,
+        };
+        // Nobody led before the first term.
+        self.0
+            .map(|(term, since)| term <= 1 || since.elapsed() >= LED_FOR)
+    }
+}
+
+/// What is under way, and what has failed.
+#[derive(Default)]
+struct Work {
+    running: JoinSet<(SecretName, Result<(), VaultError>)>,
+    busy: Vec<SecretName>,
+    failed: HashMap<SecretName, Backoff>,
+}
+
+impl Work {
+    /// Starts what is pending, not under way, and not to be left alone.
+    fn start(&mut self, vault: &Arc<Vault>, state: &State, new_ones_too: bool) {
+        let now = Instant::now();
+        let ready = |name: &&SecretName| {
+            let begun = state
+                .secret(name)
+                .is_some_and(|secret| secret.is_unsettled());
+            let rests = self
+                .failed
+                .get(name)
+                .is_some_and(|failed| failed.until > now);
+            (begun || new_ones_too) && !rests && !self.busy.contains(name)
+        };
+        let room = SIDE_BY_SIDE.saturating_sub(self.busy.len());
+        let names: Vec<SecretName> = state
+            .pending_rotations()
+            .filter(ready)
+            .take(room)
+            .cloned()
+            .collect();
+        for name in names {
+            self.busy.push(name.clone());
+            let vault = Arc::clone(vault);
+            self.running.spawn(async move {
+                let done = apply(&vault, &name).await;
+                (name, done)
+            });
+        }
+        self.failed
+            .retain(|name, _| state.secret(name).is_some_and(|s| s.pending.is_some()));
+    }
+
+    /// Notes one that has ended.
+    fn note(&mut self, (name, done): (SecretName, Result<(), VaultError>)) {
+        self.busy.retain(|busy| *busy != name);
+        match done {
+            Ok(()) => drop(self.failed.remove(&name)),
+            Err(error) => {
+                tracing::debug!(%name, %error, "a rotation will be tried again");
+                let backoff = Backoff::after(self.failed.get(&name));
+                self.failed.insert(name, backoff);
+            }
+        }
+    }
+}
+
+pub(crate) async fn worker(weak: Weak<Vault>) {
+    let (mut leadership, mut work) = (Leadership::default(), Work::default());
+    let mut seen = None;
+    loop {
+        let Some(vault) = weak.upgrade() else { return };
+        let replica = Arc::clone(&vault.replica);
+        match (leadership.look(&*replica), replica.local()) {
+            (Some(new_ones_too), Ok(state)) => work.start(&vault, &state, new_ones_too),
+            _ => work.failed.clear(),
+        }
+        drop(vault);
+        tokio::select! {
+            state = replica.next_state(seen, ROUND) => seen = state.position(),
+            Some(ended) = work.running.join_next() => match ended {
+                Ok(ended) => work.note(ended),
+                Err(error) => {
+                    // Which one it was is not told; all are looked at anew.
+                    tracing::error!(%error, "a rotation did not come to its end");
+                    work = Work::default();
+                }
+            },
+        }
+    }
+}
