@@ -9,6 +9,7 @@ pub mod compare;
 pub mod kms_cluster;
 pub mod load;
 pub mod node;
+pub mod postgres;
 pub mod raw;
 pub mod shim;
 pub mod values;

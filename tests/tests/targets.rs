@@ -1,0 +1,414 @@
+//! Rotations that are applied to a PostgreSQL server, and what may be wrong with it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use strongroom_tests::{
+    alone,
+    api::Api,
+    cluster::Cluster,
+    postgres::{
+        Postgres,
+        gate::Step,
+        setup::{FIRST, NAME, PATH, Setup, USER, login, make_role, rotate},
+    },
+    raw::audit_records,
+};
+
+async fn row(api: &Api) -> Value {
+    let list = api.get(&format!("/v1/secrets?prefix={NAME}")).await;
+    let mut rows = list.expect(200).json["secrets"].take();
+    rows.get_mut(0).map(Value::take).unwrap_or_default()
+}
+
+/// Waits until the list says that no rotation is under way, or that one is.
+async fn wait_pending(api: &Api, pending: bool) {
+    let until = Instant::now() + Duration::from_secs(60);
+    while row(api).await["rotation_pending"] != pending {
+        assert!(Instant::now() < until);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Rotates until that works: a node offers nothing new just after it has begun to lead.
+async fn rotated(setup: &Setup, node: usize) -> (u64, String) {
+    let until = Instant::now() + Duration::from_secs(60);
+    loop {
+        let answer = rotate(&setup.cluster.admin(node)).await.unwrap();
+        if answer.status == 200 {
+            return login(&answer.json);
+        }
+        assert_eq!(answer.code(), "rotation_pending", "{}", answer.text);
+        assert!(Instant::now() < until);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_password_is_in_effect_when_it_is_current() {
+    let _alone = alone().await;
+    let setup = Setup::start(3, &[]).await;
+    setup.create(json!({"grace_period_secs": 600})).await;
+    let listed = row(&setup.cluster.admin(1)).await;
+    assert_eq!(
+        (&listed["target"], &listed["rotation_pending"]),
+        (&json!("orders"), &json!(false))
+    );
+    let mut before = FIRST.to_owned();
+    for version in 2..4 {
+        // Whoever is asked, the leader does it.
+        let (found, password) = rotated(&setup, version % 3).await;
+        assert_eq!(found, version as u64);
+        assert_eq!(password.len(), 32);
+        assert!(setup.postgres.lets_in(USER, &password).await);
+        assert!(!setup.postgres.lets_in(USER, &before).await);
+        for node in 0..3 {
+            let read = setup.wait_version(node, found).await;
+            assert_eq!(read, password, "at node {node}");
+        }
+        let verify = |value: &str| json!({"value": value});
+        let api = setup.cluster.nodes[0].api();
+        for value in [&password, &before] {
+            let verified = api.post(&format!("{PATH}/verify"), verify(value)).await;
+            assert_eq!(verified.expect(200).json["valid"], true, "grace is kept");
+        }
+        before = password;
+    }
+    // What the server was told is a verifier, and what it logs holds no password.
+    let log = setup.postgres.log();
+    assert!(log.contains("ALTER ROLE CURRENT_USER PASSWORD 'SCRAM-SHA-256$"));
+    assert!(!log.contains(&before));
+    let mut said = Vec::new();
+    for node in &setup.cluster.nodes {
+        assert!(!node.log_text().contains(USER), "{}", node.log_text());
+        said.extend(audit_records(node));
+    }
+    let outcomes = |action: &str, outcome: &str| {
+        let found = said
+            .iter()
+            .filter(|r| r["action"] == action && r["outcome"] == outcome);
+        found.count()
+    };
+    assert_eq!(outcomes("target.apply", "attempted"), 2);
+    assert_eq!(outcomes("target.apply", "done"), 2);
+    assert!(outcomes("secret.rotate", "done") >= 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_due_is_applied_by_the_worker() {
+    let _alone = alone().await;
+    let setup = Setup::start(1, &[]).await;
+    setup.create(json!({"rotation_interval_secs": 2})).await;
+    for version in 2..5 {
+        let password = setup.wait_version(0, version).await;
+        assert!(setup.postgres.lets_in(USER, &password).await);
+    }
+    let metrics = setup.cluster.nodes[0].api().get("/metrics").await;
+    assert!(metrics.text.contains("strongroom_target_failures_total 0"));
+    assert!(!metrics.text.contains("strongroom_target_rotations_total 0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_is_proved_before_it_is_kept() {
+    let setup = Setup::start(1, &[]).await;
+    let refused = |more: Value| {
+        let setup = &setup;
+        async move {
+            let answer = setup.try_create(FIRST, more).await.expect(400);
+            assert_eq!(answer.code(), "invalid_request");
+            answer.json["error"].as_str().unwrap().to_owned()
+        }
+    };
+    let wrong = setup.try_create("another-password", json!({})).await;
+    let wrong = wrong.expect(400).text;
+    assert!(
+        wrong.contains("refuses") && !wrong.contains("another"),
+        "{wrong}"
+    );
+    for (more, word) in [
+        (json!({"target": "nowhere"}), "no target"),
+        (json!({"target": "a b"}), "name"),
+        (json!({"data": {"username": USER}}), "password"),
+        (json!({"data": {"password": FIRST}}), "username"),
+        (
+            json!({"data": {"username": 7, "password": FIRST}}),
+            "username",
+        ),
+        (json!({"generator": {"field": "username"}}), "password"),
+    ] {
+        let said = refused(more.clone()).await;
+        assert!(said.contains(word), "{more}: {said}");
+    }
+    let manual = json!({"name": "m", "value": "v", "target": "orders"});
+    let api = setup.cluster.admin(0);
+    api.post("/v1/secrets", manual).await.expect(400);
+    api.get("/v1/secrets?prefix=db").await.expect(200);
+    assert_eq!(row(&api).await, Value::Null, "nothing was made");
+
+    setup.create(json!({})).await;
+    let data = |password: &str| json!({"data": {"username": USER, "password": password}});
+    api.put(PATH, data("another-password")).await.expect(400);
+    api.put(PATH, json!({"target": "nowhere"}))
+        .await
+        .expect(400);
+    api.put(PATH, json!({"target": "orders"})).await.expect(400);
+    api.put(PATH, data(FIRST)).await.expect(200);
+    assert_eq!(row(&api).await["version"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_may_come_later_and_go() {
+    let setup = Setup::start(1, &[]).await;
+    let api = setup.cluster.admin(0);
+    let plain = json!({
+        "name": NAME, "kind": "automatic", "rotation_interval_secs": 86_400, "value": "v",
+    });
+    api.post("/v1/secrets", plain).await.expect(201);
+    let data = json!({"username": USER, "password": FIRST, "host": "db.example"});
+    let given = api
+        .put(PATH, json!({"target": "orders", "data": data}))
+        .await;
+    assert_eq!(given.expect(200).json["target"], "orders");
+    let (version, password) = rotated(&setup, 0).await;
+    assert_eq!(version, 3);
+    assert!(setup.postgres.lets_in(USER, &password).await);
+    let taken = api.put(PATH, json!({"target": null})).await.expect(200);
+    assert_eq!(taken.json["target"], Value::Null);
+    let turned = rotate(&api).await.unwrap().expect(200);
+    assert_ne!(turned.json["data"]["password"], password.as_str());
+    assert!(setup.postgres.lets_in(USER, &password).await, "left alone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_away_delays_a_rotation_and_no_read() {
+    let _alone = alone().await;
+    let mut setup = Setup::start(1, &[("VAULT_REQUEST_TIMEOUT_SECS", "3")]).await;
+    setup.create(json!({})).await;
+    setup.postgres.stop();
+    let api = setup.cluster.admin(0);
+    let tried = rotate(&api).await.unwrap().expect(503);
+    assert_eq!(tried.code(), "rotation_pending");
+    assert!(tried.headers.contains_key("retry-after"));
+    assert_eq!(row(&api).await["rotation_pending"], true);
+    let (version, password) = setup.read(0).await;
+    assert_eq!((version, password.as_str()), (1, FIRST));
+    let away = json!({"data": {"username": USER, "password": FIRST}});
+    let refused = api.put(PATH, away).await.expect(503);
+    assert_eq!(refused.code(), "target_unavailable");
+
+    setup.postgres.run();
+    let password = setup.wait_version(0, 2).await;
+    assert!(setup.postgres.lets_in(USER, &password).await);
+    wait_pending(&api, false).await;
+}
+
+/// It may have happened: nobody is told a password until it is known which one works.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_it_is_open_which_password_works_none_is_given_out() {
+    let _alone = alone().await;
+    let mut setup = Setup::start(1, &[]).await;
+    setup.create(json!({})).await;
+    let (api, reader) = (setup.cluster.admin(0), setup.cluster.nodes[0].api());
+    let asked = tokio::spawn({
+        let api = api.clone();
+        async move { rotate(&api).await }
+    });
+    setup.gate.stop_at(Step::Committed);
+    setup.gate.stopped().await;
+    // The server cannot be asked any more either.
+    setup.postgres.stop();
+    let began = Instant::now();
+    let refused = reader.get(PATH).await.expect(503);
+    assert_eq!(refused.code(), "rotation_pending");
+    assert!(began.elapsed() < Duration::from_secs(10));
+    // By number, whoever has to know finds both.
+    let known = |version: u64| {
+        let reader = reader.clone();
+        async move { reader.get(&format!("{PATH}?version={version}")).await }
+    };
+    assert_eq!(login(&known(1).await.expect(200).json).1, FIRST);
+    let next = login(&known(2).await.expect(200).json).1;
+    known(3).await.expect(404);
+    for value in [FIRST, &next] {
+        let body = json!({"value": value});
+        let verified = reader.post(&format!("{PATH}/verify"), body).await;
+        assert_eq!(verified.expect(200).json["valid"], true);
+    }
+    let batch = json!({"names": [NAME]});
+    let batch = reader.post("/v1/batch/secrets", batch).await.expect(503);
+    assert_eq!(batch.code(), "rotation_pending");
+    asked.await.unwrap();
+
+    setup.postgres.run();
+    let password = setup.wait_version(0, 2).await;
+    assert_eq!(password, next);
+    assert!(setup.postgres.lets_in(USER, &password).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_set_by_hand_is_told_and_taken_over() {
+    let _alone = alone().await;
+    let setup = Setup::start(1, &[]).await;
+    setup.create(json!({})).await;
+    let by_hand = "set-by-hand-in-a-test";
+    let statement = format!("ALTER ROLE {USER} PASSWORD '{by_hand}'");
+    setup.postgres.execute(&statement).await;
+    let api = setup.cluster.admin(0);
+    let asked = tokio::spawn({
+        let api = api.clone();
+        async move { rotate(&api).await }
+    });
+    wait_pending(&api, true).await;
+    let refuses = |node: &str| node.contains("refuses these credentials");
+    let until = Instant::now() + Duration::from_secs(60);
+    while !refuses(&setup.cluster.nodes[0].log_text()) {
+        assert!(Instant::now() < until);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let (version, password) = setup.read(0).await;
+    assert_eq!((version, password.as_str()), (1, FIRST), "as ever");
+    let data = json!({"username": USER, "password": by_hand, "host": "db.example"});
+    let taken = api.put(PATH, json!({"data": data})).await.expect(200);
+    assert_eq!(taken.json["version"], 2);
+    assert_eq!(taken.json["rotation_pending"], false);
+    asked.await.unwrap();
+    let (version, password) = rotated(&setup, 0).await;
+    assert_eq!(version, 3);
+    assert!(setup.postgres.lets_in(USER, &password).await);
+}
+
+/// After a restore, or a fail-over to a copy that lagged, an older password works again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_went_back_in_time_is_caught_up_with() {
+    let _alone = alone().await;
+    let setup = Setup::start(1, &[]).await;
+    setup
+        .create(json!({"keep_superseded": true, "grace_period_secs": 1}))
+        .await;
+    rotated(&setup, 0).await;
+    rotated(&setup, 0).await;
+    let statement = format!("ALTER ROLE {USER} PASSWORD '{FIRST}'");
+    setup.postgres.execute(&statement).await;
+    let (version, password) = rotated(&setup, 0).await;
+    assert_eq!(version, 4);
+    assert!(setup.postgres.lets_in(USER, &password).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_that_takes_writes_is_found() {
+    let _alone = alone().await;
+    let standby = Postgres::start(&["default_transaction_read_only=on"]);
+    let primary = Postgres::start(&[]);
+    let role =
+        format!("SET transaction_read_only = off; CREATE ROLE {USER} LOGIN PASSWORD '{FIRST}'");
+    standby.execute(&role).await;
+    make_role(&primary).await;
+    let nobody = strongroom_tests::node::free_port();
+    let targets = format!(
+        "orders=postgresql://127.0.0.1:{nobody},127.0.0.1:{},127.0.0.1:{}/postgres?sslmode=disable",
+        standby.port, primary.port
+    );
+    let cluster = Cluster::start_with(1, &[("VAULT_TARGETS", &targets)]).await;
+    let body = json!({
+        "name": NAME, "kind": "automatic", "rotation_interval_secs": 86_400, "target": "orders",
+        "data": {"username": USER, "password": FIRST, "host": "db.example"},
+    });
+    let api = cluster.admin(0);
+    api.post("/v1/secrets", body.clone()).await.expect(201);
+    let answer = rotate(&api).await.unwrap().expect(200);
+    let (_, password) = login(&answer.json);
+    assert!(primary.lets_in(USER, &password).await);
+    assert!(
+        standby.lets_in(USER, FIRST).await,
+        "nothing was tried there"
+    );
+    // One host is away and the others refuse: the one that is away may be the primary.
+    let mut wrong = body;
+    wrong["name"] = json!("db/other");
+    wrong["data"]["password"] = json!("wrong");
+    let refused = api.post("/v1/secrets", wrong).await.expect(503);
+    assert_eq!(refused.code(), "target_unavailable");
+}
+
+/// What the server shows must be signed by who the settings name, for the host that they name.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_is_checked_in_full() {
+    let _alone = alone().await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let certificate = params.self_signed(&key).unwrap();
+    let other_key = rcgen::KeyPair::generate().unwrap();
+    let other = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let other = other.self_signed(&other_key).unwrap();
+
+    let mut postgres = Postgres::start(&[]);
+    let certificate_file = postgres.file("server.crt", &certificate.pem());
+    let key_file = postgres.file("server.key", &key.serialize_pem());
+    let files = tempfile::tempdir().unwrap();
+    let roots = |name: &str, pem: &str| {
+        let path = files.path().join(name);
+        std::fs::write(&path, pem).unwrap();
+        path.display().to_string()
+    };
+    let (right, wrong) = (
+        roots("right", &certificate.pem()),
+        roots("wrong", &other.pem()),
+    );
+    let port = postgres.port;
+    let targets = format!(
+        "right=postgresql://localhost:{port}/?sslrootcert={right};\
+         name=postgresql://127.0.0.1:{port}/?sslrootcert={right};\
+         roots=postgresql://localhost:{port}/?sslrootcert={wrong};\
+         plain=postgresql://localhost:{port}/?sslmode=disable"
+    );
+    make_role(&postgres).await;
+    let cluster = Cluster::start_with(1, &[("VAULT_TARGETS", &targets)]).await;
+    let create = |target: &'static str| {
+        let api = cluster.admin(0);
+        async move {
+            let body = json!({
+                "name": target, "kind": "automatic", "rotation_interval_secs": 86_400,
+                "target": target, "data": {"username": USER, "password": FIRST},
+            });
+            api.post("/v1/secrets", body).await
+        }
+    };
+    // Nobody is talked to in the clear because the server offers nothing else.
+    create("right").await.expect(503);
+    postgres.stop();
+    postgres.set(&[
+        "ssl=on",
+        &format!("ssl_cert_file={}", certificate_file.display()),
+        &format!("ssl_key_file={}", key_file.display()),
+    ]);
+    postgres.run();
+    for refused in ["name", "roots"] {
+        let answer = create(refused).await.expect(503);
+        assert_eq!(answer.code(), "target_unavailable", "{refused}");
+    }
+    create("right").await.expect(201);
+    let turned = cluster.admin(0);
+    let turned = turned.send("POST", "/v1/secrets/right/rotate", None).await;
+    let password = turned.expect(200).json["data"]["password"].take();
+    assert!(postgres.lets_in(USER, password.as_str().unwrap()).await);
+}
+
+#[test]
+fn roots_that_cannot_be_read_stop_the_start() {
+    let files = tempfile::tempdir().unwrap();
+    let (missing, empty) = (files.path().join("missing"), files.path().join("empty"));
+    std::fs::write(&empty, "no certificate").unwrap();
+    for (file, word) in [(missing, "cannot read"), (empty, "no certificate")] {
+        let target = format!("o=postgresql://db/?sslrootcert={}", file.display());
+        let mut cluster = Cluster::prepare(1, &[("VAULT_TARGETS", &target)]);
+        cluster.nodes[0].start();
+        assert_eq!(cluster.nodes[0].wait().code(), Some(2));
+        let log = cluster.nodes[0].log_text();
+        assert!(log.contains("VAULT_TARGETS") && log.contains(word), "{log}");
+    }
+}
