@@ -3,7 +3,8 @@
 //!
 //! Three commands stand around the effect outside: the intent lays the new value down beside the one
 //! that works, the effect is marked before it is tried, and the confirmation makes the new value
-//! current. So whichever password works, the store holds it, and the next leader can find out which.
+//! current. So whichever password works, the store holds it, and the next leader can find out which
+//! (invariant 17).
 //!
 //! While it is open which one works, reads wait for the answer. And they wait for a moment before the
 //! effect, so that whoever has just read the old value can still sign in with it.

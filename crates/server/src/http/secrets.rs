@@ -1,24 +1,19 @@
 //! `/v1/secrets` and `/v1/batch/secrets`.
 
+mod requests;
 mod shown;
 
 use std::{sync::Arc, time::Duration};
 
 use http::StatusCode;
-use serde::Deserialize;
-use serde_json::{Value, json, value::RawValue};
-use strongroom_core::{
-    Generator, Kind, ReadGate, SecretName, SecretSettings, TargetName, limits,
-    name::DEFAULT_MOUNT,
-    secret::{PASSWORD_FIELD, SettingsChange},
-};
+use serde_json::{Value, json};
+use strongroom_core::{ReadGate, SecretName, limits, name::DEFAULT_MOUNT};
 use strongroom_service::{
     VaultError,
     operation::{Create, Delete, ListSecrets, Rotate, Update},
-    payload::{Incoming, VALUE_FIELD},
+    payload::Incoming,
     secrets::{CreateSecret, READ, UpdateSecret, VERIFY, native_name},
 };
-use zeroize::Zeroizing;
 
 use super::{
     App,
@@ -26,114 +21,9 @@ use super::{
     call::Call,
     empty, json,
 };
+use requests::{BatchRequest, CreateRequest, RotateRequest, UpdateRequest, VerifyRequest};
 
 const PATH: &str = "/v1/secrets/";
-const DEFAULT_LENGTH: u32 = 32;
-const DEFAULT_CHARSET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-
-#[derive(Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GeneratorRequest {
-    field: Option<String>,
-    length: Option<u32>,
-    charset: Option<String>,
-}
-
-impl GeneratorRequest {
-    /// What is not given is as in `base`, or as ever. With a target it is the password that changes.
-    fn over(self, base: Option<&Generator>, targeted: bool) -> Result<Generator, VaultError> {
-        let other_field = |field: &String| field != PASSWORD_FIELD;
-        if targeted && self.field.as_ref().is_some_and(other_field) {
-            return Err(VaultError::invalid(
-                "with a target, the generated field is password",
-            ));
-        }
-        let default_field = if targeted {
-            PASSWORD_FIELD
-        } else {
-            VALUE_FIELD
-        };
-        let base_field = base.map(|base| &base.field).filter(|_| !targeted);
-        let fallback = |own: Option<String>, base: Option<&String>, default: &str| {
-            own.or_else(|| base.cloned())
-                .unwrap_or_else(|| default.to_owned())
-        };
-        Ok(Generator {
-            field: fallback(self.field, base_field, default_field),
-            length: self
-                .length
-                .or(base.map(|b| b.length))
-                .unwrap_or(DEFAULT_LENGTH),
-            charset: fallback(self.charset, base.map(|b| &b.charset), DEFAULT_CHARSET),
-        })
-    }
-}
-
-fn target_name(name: String) -> Result<TargetName, VaultError> {
-    Ok(TargetName::try_from(name)?)
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum KindRequest {
-    Manual,
-    Automatic,
-}
-
-// No Debug on requests: they hold values.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct CreateRequest<'a> {
-    name: String,
-    kind: Option<KindRequest>,
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    description: Option<String>,
-    grace_period_secs: Option<u64>,
-    max_versions: Option<u32>,
-    rotation_interval_secs: Option<u64>,
-    generator: Option<GeneratorRequest>,
-    keep_superseded: Option<bool>,
-    target: Option<String>,
-}
-
-impl CreateRequest<'_> {
-    fn settings(&mut self) -> Result<SecretSettings, VaultError> {
-        let rotates = self.rotation_interval_secs.is_some()
-            || self.generator.is_some()
-            || self.keep_superseded.is_some()
-            || self.target.is_some();
-        let kind = match self.kind.as_ref().unwrap_or(&KindRequest::Manual) {
-            KindRequest::Manual if rotates => {
-                return Err(VaultError::invalid(
-                    "rotation_interval_secs, generator, keep_superseded and target are for automatic secrets",
-                ));
-            }
-            KindRequest::Manual => Kind::Manual,
-            KindRequest::Automatic => Kind::Automatic {
-                rotation_interval_secs: self.rotation_interval_secs.ok_or_else(|| {
-                    VaultError::invalid("an automatic secret needs rotation_interval_secs")
-                })?,
-                generator: self
-                    .generator
-                    .take()
-                    .unwrap_or_default()
-                    .over(None, self.target.is_some())?,
-                keep_superseded: self.keep_superseded.unwrap_or(false),
-                target: self.target.take().map(target_name).transpose()?,
-            },
-        };
-        Ok(SecretSettings {
-            kind,
-            description: self.description.take().unwrap_or_default(),
-            grace_period_secs: self.grace_period_secs.unwrap_or(0),
-            max_versions: self.max_versions.unwrap_or(0),
-            ..SecretSettings::manual()
-        })
-    }
-}
 
 pub(super) async fn create(app: Arc<App>, call: Call) -> Answer {
     let mut request: CreateRequest<'_> = json::parse(&call.body)?;
@@ -231,59 +121,15 @@ fn watch(call: &Call) -> Result<Option<Watch>, VaultError> {
     }))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct UpdateRequest<'a> {
-    #[serde(borrow)]
-    value: Option<&'a RawValue>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-    cas: Option<u64>,
-    description: Option<String>,
-    grace_period_secs: Option<u64>,
-    max_versions: Option<u32>,
-    rotation_interval_secs: Option<u64>,
-    generator: Option<GeneratorRequest>,
-    keep_superseded: Option<bool>,
-    /// `null` takes the target away; left out, it stays.
-    #[serde(default, deserialize_with = "json::given")]
-    target: Option<Option<String>>,
-}
-
 pub(super) async fn update(app: Arc<App>, call: Call) -> Answer {
     let name = call.secret_name(PATH)?;
-    let request: UpdateRequest<'_> = json::parse(&call.body)?;
+    let mut request: UpdateRequest<'_> = json::parse(&call.body)?;
     let material = Incoming::new(request.value, request.data)?;
     let permit = app
         .vault
         .authorize::<Update>(call.context, &call.token, name)
         .await?;
-    let target = match request.target {
-        None => None,
-        Some(None) => Some(None),
-        Some(Some(name)) => Some(Some(target_name(name)?)),
-    };
-    let targeted = match &target {
-        Some(changed) => changed.is_some(),
-        None => permit.target().is_some(),
-    };
-    let generator = match request.generator {
-        // A target that is new makes the generator change its field.
-        None if matches!(target, Some(Some(_))) => Some(GeneratorRequest::default()),
-        given => given,
-    };
-    let change = SettingsChange {
-        description: request.description,
-        grace_period_secs: request.grace_period_secs,
-        max_versions: request.max_versions,
-        rotation_interval_secs: request.rotation_interval_secs,
-        generator: generator
-            .map(|given| given.over(permit.generator(), targeted))
-            .transpose()?,
-        keep_superseded: request.keep_superseded,
-        target,
-        ..SettingsChange::default()
-    };
+    let change = request.change(permit.generator(), permit.target().is_some())?;
     let request = UpdateSecret {
         cas: request.cas,
         change,
@@ -301,12 +147,6 @@ pub(super) async fn delete(app: Arc<App>, call: Call) -> Answer {
         .await?;
     app.vault.delete_secret(permit).await?;
     Ok(empty(StatusCode::NO_CONTENT))
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct VerifyRequest {
-    value: Zeroizing<String>,
 }
 
 /// `POST /v1/secrets/{name}/verify` and `…/rotate`: the verb is the last segment, since a name has
@@ -336,10 +176,6 @@ async fn verify(app: Arc<App>, call: Call, name: Result<SecretName, VaultError>)
     Ok(answer::json(StatusCode::OK, &body))
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RotateRequest {}
-
 async fn rotate(app: Arc<App>, call: Call, name: SecretName) -> Answer {
     if !call.body.is_empty() {
         json::parse::<RotateRequest>(&call.body)?;
@@ -350,12 +186,6 @@ async fn rotate(app: Arc<App>, call: Call, name: SecretName) -> Answer {
         .await?;
     let written = app.vault.rotate_secret(permit).await?;
     shown::written(written, StatusCode::OK)
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct BatchRequest {
-    names: Vec<String>,
 }
 
 pub(super) async fn batch(app: Arc<App>, call: Call) -> Answer {

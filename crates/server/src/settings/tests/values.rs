@@ -100,6 +100,15 @@ const WRONG: &[(&str, &[&str])] = &[
     ("VAULT_DEK_CACHE_PREWARM", &["yes"]),
     ("VAULT_DEK_CACHE_PREWARM_PER_SEC", &["0", "10001"]),
     ("VAULT_ROTATION_POLL_SECS", &["0", "x"]),
+    (
+        "VAULT_TARGETS",
+        &[
+            "orders",
+            "o=mysql://h",
+            "o=postgresql://u@h",
+            "o=postgresql://h?x",
+        ],
+    ),
     ("VAULT_KMS_REWRAP_ENABLED", &["maybe"]),
     ("VAULT_KMS_REWRAP_POLL_SECS", &["0", "x"]),
     ("VAULT_KMS_REWRAP_MAX_PER_SEC", &["-1", "x"]),
