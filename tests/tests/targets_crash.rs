@@ -30,6 +30,12 @@ use tokio::task::JoinHandle;
 
 /// Who has read a password has so long to sign in with it, when it is just being replaced.
 const NOTICE: Duration = Duration::from_secs(1);
+/// How long users take from the read to the login.
+const MOMENTS: [Duration; 3] = [
+    Duration::ZERO,
+    Duration::from_millis(300),
+    Duration::from_millis(700),
+];
 
 #[derive(Default)]
 struct Seen {
@@ -42,8 +48,8 @@ struct Seen {
     slowest: Duration,
 }
 
-/// Reads at a node and signs in, around and around.
-async fn user(api: Api, port: u16, stop: Arc<AtomicBool>) -> Seen {
+/// Reads at a node and signs in after a moment, around and around.
+async fn user(api: Api, port: u16, moment: Duration, stop: Arc<AtomicBool>) -> Seen {
     let mut seen = Seen::default();
     while !stop.load(Ordering::Relaxed) {
         let began = Instant::now();
@@ -52,6 +58,7 @@ async fn user(api: Api, port: u16, stop: Arc<AtomicBool>) -> Seen {
                 seen.slowest = seen.slowest.max(began.elapsed());
                 let (version, password) = login(&answer.json);
                 let read = Instant::now();
+                tokio::time::sleep(moment).await;
                 let works = lets_in(port, USER, &password).await;
                 match (works, read.elapsed() < NOTICE) {
                     (true, _) => seen.logins += 1,
@@ -108,11 +115,13 @@ async fn whatever_step_the_leader_dies_at_what_is_read_signs_in() {
     let mut setup = Setup::start(3, &[]).await;
     setup.create(json!({})).await;
     let stop = Arc::new(AtomicBool::new(false));
+    let port = setup.postgres.port;
     let users: Vec<_> = setup
         .cluster
         .nodes
         .iter()
-        .map(|node| tokio::spawn(user(node.api(), setup.postgres.port, Arc::clone(&stop))))
+        .flat_map(|node| MOMENTS.map(|moment| (node.api(), moment)))
+        .map(|(api, moment)| tokio::spawn(user(api, port, moment, Arc::clone(&stop))))
         .collect();
     let mut version = 1;
     for step in Step::ALL {
@@ -138,10 +147,11 @@ async fn whatever_step_the_leader_dies_at_what_is_read_signs_in() {
 
     stop.store(true, Ordering::Relaxed);
     let (mut logins, mut late) = (0, 0);
-    for (node, task) in users.into_iter().enumerate() {
+    for (place, task) in users.into_iter().enumerate() {
+        let (node, moment) = (place / MOMENTS.len(), MOMENTS[place % MOMENTS.len()]);
         let seen = task.await.unwrap();
         println!(
-            "at node {node}: {} logins, {} late, {} unavailable, {} unanswered, slowest read {:.1?}",
+            "at node {node}, after {moment:?}: {} logins, {} late, {} unavailable, {} unanswered, slowest read {:.1?}",
             seen.logins, seen.late, seen.unavailable, seen.unanswered, seen.slowest
         );
         assert!(
