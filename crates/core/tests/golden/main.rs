@@ -8,6 +8,7 @@
     reason = "a test"
 )]
 
+mod states;
 mod values;
 mod variants;
 
@@ -151,8 +152,8 @@ fn check_state(file: &str, state: State) -> Vec<Vec<u8>> {
 
 #[test]
 fn a_state_means_what_it_meant() {
-    check_state("state-formed", values::formed_state());
-    let golden = check_state("state", values::state());
+    check_state("state-formed", states::formed_state());
+    let golden = check_state("state", states::state());
     // The second byte says which kind of record it is; `records.rs` in the crate names them.
     let kinds: std::collections::BTreeSet<u8> = golden.iter().map(|record| record[1]).collect();
     let kinds: Vec<_> = kinds.into_iter().collect();

@@ -4,10 +4,9 @@
 
 use bytes::Bytes;
 use strongroom_core::{
-    Allowlist, Applied, ClusterId, Command, Effect, Generator, Kind, KmsKeyId, LogPosition,
-    LogTime, MountName, PathPattern, Permission, Rejection, RoleName, Rule, SealedVersion,
-    SecretName, SecretSettings, SecretSummary, State, TargetName, TokenFingerprint, TokenName,
-    WrappedDek,
+    Allowlist, Applied, ClusterId, Command, Effect, Generator, Kind, KmsKeyId, LogTime, MountName,
+    PathPattern, Permission, Rejection, RoleName, Rule, SealedVersion, SecretName, SecretSettings,
+    SecretSummary, TargetName, TokenFingerprint, TokenName, WrappedDek,
     command::{MountSettings, NewVersion},
     rewrap::Watermark,
     secret::SettingsChange,
@@ -15,32 +14,32 @@ use strongroom_core::{
 
 use crate::variants::{all_actions, all_capabilities};
 
-fn name(text: &str) -> SecretName {
+pub(crate) fn name(text: &str) -> SecretName {
     SecretName::parse(text).unwrap()
 }
 
-fn mount() -> MountName {
+pub(crate) fn mount() -> MountName {
     MountName::parse("kv").unwrap()
 }
 
-fn role() -> RoleName {
+pub(crate) fn role() -> RoleName {
     RoleName::parse("deploy").unwrap()
 }
 
-fn token() -> TokenName {
+pub(crate) fn token() -> TokenName {
     TokenName::parse("ci@example").unwrap()
 }
 
-fn key() -> KmsKeyId {
+pub(crate) fn key() -> KmsKeyId {
     KmsKeyId("arn:aws:kms:eu-central-1:111122223333:key/k".into())
 }
 
-fn material(tag: u8) -> String {
+pub(crate) fn material(tag: u8) -> String {
     format!("{tag:02x}").repeat(4)
 }
 
 /// Of the material 1 when `tag` is odd, and of one that KMS did not name otherwise.
-fn sealed(tag: u8) -> SealedVersion {
+pub(crate) fn sealed(tag: u8) -> SealedVersion {
     SealedVersion {
         ciphertext: Bytes::from(vec![tag; 20]),
         nonce: std::array::from_fn(|at| at as u8),
@@ -50,7 +49,7 @@ fn sealed(tag: u8) -> SealedVersion {
     }
 }
 
-fn watermark(tag: u8) -> Watermark {
+pub(crate) fn watermark(tag: u8) -> Watermark {
     Watermark {
         key_id: key(),
         rotation_at: Some(LogTime(1_767_323_045_678).plus_secs(tag.into())),
@@ -59,7 +58,7 @@ fn watermark(tag: u8) -> Watermark {
 }
 
 /// One of which nothing is known but the key.
-fn bare_watermark() -> Watermark {
+pub(crate) fn bare_watermark() -> Watermark {
     Watermark {
         rotation_at: None,
         material_id: None,
@@ -68,7 +67,7 @@ fn bare_watermark() -> Watermark {
 }
 
 /// A rewrap by `pass` of what `sealed` was.
-fn rewrap(text: &str, version: u64, pass: u64, material_id: Option<String>) -> Command {
+pub(crate) fn rewrap(text: &str, version: u64, pass: u64, material_id: Option<String>) -> Command {
     Command::RewrapVersion {
         name: name(text),
         version,
@@ -80,7 +79,7 @@ fn rewrap(text: &str, version: u64, pass: u64, material_id: Option<String>) -> C
     }
 }
 
-fn generator() -> Generator {
+pub(crate) fn generator() -> Generator {
     Generator {
         field: "password".into(),
         length: 40,
@@ -88,7 +87,7 @@ fn generator() -> Generator {
     }
 }
 
-fn automatic() -> SecretSettings {
+pub(crate) fn automatic() -> SecretSettings {
     SecretSettings {
         kind: Kind::Automatic {
             rotation_interval_secs: 86_400,
@@ -105,11 +104,11 @@ fn automatic() -> SecretSettings {
     }
 }
 
-fn target() -> TargetName {
+pub(crate) fn target() -> TargetName {
     TargetName::parse("orders").unwrap()
 }
 
-fn targeted() -> SecretSettings {
+pub(crate) fn targeted() -> SecretSettings {
     let mut settings = automatic();
     if let Kind::Automatic { target: to, .. } = &mut settings.kind {
         *to = Some(target());
@@ -117,7 +116,7 @@ fn targeted() -> SecretSettings {
     settings
 }
 
-fn full_change() -> SettingsChange {
+pub(crate) fn full_change() -> SettingsChange {
     SettingsChange {
         description: Some("é".into()),
         grace_period_secs: Some(1),
@@ -132,7 +131,7 @@ fn full_change() -> SettingsChange {
     }
 }
 
-fn mount_settings() -> MountSettings {
+pub(crate) fn mount_settings() -> MountSettings {
     MountSettings {
         max_versions: 5,
         cas_required: false,
@@ -140,7 +139,7 @@ fn mount_settings() -> MountSettings {
     }
 }
 
-fn permissions() -> Vec<Permission> {
+pub(crate) fn permissions() -> Vec<Permission> {
     let path = |text| PathPattern::parse(text).unwrap();
     let one = |action| Permission {
         action,
@@ -149,7 +148,7 @@ fn permissions() -> Vec<Permission> {
     all_actions().into_iter().map(one).collect()
 }
 
-fn rules() -> Vec<Rule> {
+pub(crate) fn rules() -> Vec<Rule> {
     let path = |text| PathPattern::parse(text).unwrap();
     vec![
         Rule {
@@ -394,198 +393,4 @@ pub(crate) fn applied() -> Vec<Applied> {
     effects
         .chain(rejections.into_iter().map(Applied::Rejected))
         .collect()
-}
-
-/// A state with every kind of record, and each optional part both there and not.
-pub(crate) fn state() -> State {
-    let mut state = State::default();
-    let mut index = 0;
-    let mut run = |secs: u64, command: Command| {
-        index += 1;
-        let at = LogPosition { term: 2, index };
-        let time = LogTime(1_767_323_045_678).plus_secs(secs);
-        state.apply(at, time, command).into_result().unwrap();
-    };
-    let write = |text: &str, number: u64| Command::PutSecret {
-        name: name(text),
-        cas: None,
-        change: SettingsChange::default(),
-        version: Some(NewVersion {
-            number,
-            sealed: sealed(number as u8),
-        }),
-        upsert: true,
-    };
-    let mut all = commands();
-    let form = all.remove(0);
-    run(0, form);
-    run(
-        0,
-        Command::Bootstrap {
-            fingerprint: TokenFingerprint([5; 32]),
-        },
-    );
-    run(
-        1,
-        Command::CreateMount {
-            mount: mount(),
-            settings: mount_settings(),
-        },
-    );
-    run(
-        1,
-        Command::CreateRole {
-            name: role(),
-            description: "deploys".into(),
-            is_admin: false,
-            permissions: permissions(),
-            rules: rules(),
-        },
-    );
-    for (tag, text, uses) in [(1, "live", None), (2, "revoked", Some(4))] {
-        run(
-            2,
-            Command::CreateToken {
-                name: TokenName::parse(text).unwrap(),
-                fingerprint: TokenFingerprint([tag; 32]),
-                role: role(),
-                ttl_secs: Some(3_600),
-                bound_cidrs: Allowlist::parse("10.0.0.0/8,2001:db8::/32").unwrap(),
-                num_uses: uses,
-            },
-        );
-    }
-    run(
-        3,
-        Command::RevokeToken {
-            name: TokenName::parse("revoked").unwrap(),
-        },
-    );
-    run(
-        4,
-        Command::CreateSecret {
-            name: name("secret/db/password"),
-            settings: automatic(),
-            sealed: Some(sealed(1)),
-        },
-    );
-    run(5, write("secret/db/password", 2));
-    run(6, write("secret/db/password", 3));
-    run(305, Command::Tick);
-    run(306, write("kv/app", 1));
-    run(307, write("kv/app", 2));
-    run(
-        308,
-        Command::DeleteVersions {
-            name: name("kv/app"),
-            versions: vec![],
-        },
-    );
-    run(
-        308,
-        Command::UndeleteVersions {
-            name: name("kv/app"),
-            versions: vec![1],
-        },
-    );
-    run(
-        309,
-        Command::CreateSecret {
-            name: name("kv/empty"),
-            settings: SecretSettings::manual(),
-            sealed: None,
-        },
-    );
-    // A pass that left a failure behind, and another that runs.
-    for (secs, command) in [
-        (309, Command::RaiseFormat { to: 2 }),
-        (
-            310,
-            Command::AdoptWatermark {
-                watermark: watermark(1),
-            },
-        ),
-        (
-            311,
-            Command::BeginPass {
-                target: watermark(2),
-            },
-        ),
-        (312, rewrap("kv/app", 1, 1, Some(material(2)))),
-        (313, rewrap("kv/app", 2, 1, None)),
-        (
-            314,
-            Command::EndPass {
-                id: 1,
-                failed: 1,
-                last_error: Some("the key is disabled".into()),
-            },
-        ),
-        (
-            315,
-            Command::BeginPass {
-                target: bare_watermark(),
-            },
-        ),
-        (316, rewrap("secret/db/password", 3, 2, None)),
-        (
-            317,
-            Command::CreateSecret {
-                name: name("secret/orders"),
-                settings: targeted(),
-                sealed: Some(sealed(1)),
-            },
-        ),
-        (
-            318,
-            Command::BeginRotation {
-                name: name("secret/orders"),
-                cas: 1,
-                version: NewVersion {
-                    number: 2,
-                    sealed: sealed(2),
-                },
-            },
-        ),
-        (
-            319,
-            Command::MarkRotation {
-                name: name("secret/orders"),
-                nonce: sealed(2).nonce,
-                applying: true,
-            },
-        ),
-        (
-            320,
-            Command::CreateSecret {
-                name: name("secret/payments"),
-                settings: targeted(),
-                sealed: Some(sealed(1)),
-            },
-        ),
-        (
-            321,
-            Command::BeginRotation {
-                name: name("secret/payments"),
-                cas: 1,
-                version: NewVersion {
-                    number: 2,
-                    sealed: sealed(2),
-                },
-            },
-        ),
-    ] {
-        run(secs, command);
-    }
-    state
-}
-
-/// A state that has just been formed: everything that may be missing is.
-pub(crate) fn formed_state() -> State {
-    let mut state = State::default();
-    let form = commands().remove(0);
-    let at = LogPosition { term: 1, index: 1 };
-    let applied = state.apply(at, LogTime(1_767_323_045_678), form);
-    applied.into_result().unwrap();
-    state
 }
