@@ -84,7 +84,7 @@ async fn a_new_password_is_in_effect_when_it_is_current() {
     }
     // What the server was told is a verifier, and what it logs holds no password.
     let log = setup.postgres.log();
-    assert!(log.contains("ALTER ROLE CURRENT_USER PASSWORD 'SCRAM-SHA-256$"));
+    assert!(log.contains("ALTER ROLE SESSION_USER PASSWORD 'SCRAM-SHA-256$"));
     assert!(!log.contains(&before));
     let mut said = Vec::new();
     for node in &setup.cluster.nodes {
@@ -135,6 +135,7 @@ async fn a_login_is_proved_before_it_is_kept() {
     );
     for (more, word) in [
         (json!({"target": "nowhere"}), "no target"),
+        (json!({"name": "other/orders"}), "no target"),
         (json!({"target": "a b"}), "name"),
         (json!({"data": {"username": USER}}), "password"),
         (json!({"data": {"password": FIRST}}), "username"),
@@ -285,17 +286,85 @@ async fn a_password_set_by_hand_is_told_and_taken_over() {
     assert!(setup.postgres.lets_in(USER, &password).await);
 }
 
+/// A role that acts as another by default, and has functions of its own with the names of the system's.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_the_password_of_who_signs_in_that_changes() {
+    let _alone = alone().await;
+    let setup = Setup::start(1, &[]).await;
+    let owner = "owner-of-a-test";
+    for statement in [
+        format!("CREATE ROLE orders_owner LOGIN PASSWORD '{owner}'"),
+        format!("GRANT orders_owner TO {USER}"),
+        format!("ALTER ROLE {USER} SET role = 'orders_owner'"),
+        "CREATE SCHEMA mine; CREATE FUNCTION mine.version() RETURNS text LANGUAGE sql \
+         AS $$ SELECT 'another system' $$; GRANT USAGE ON SCHEMA mine TO PUBLIC"
+            .to_owned(),
+        format!("ALTER ROLE {USER} SET search_path = mine, pg_catalog"),
+    ] {
+        setup.postgres.execute(&statement).await;
+    }
+    setup.create(json!({})).await;
+    let (_, password) = rotated(&setup, 0).await;
+    assert!(setup.postgres.lets_in(USER, &password).await);
+    assert!(setup.postgres.lets_in("orders_owner", owner).await);
+    assert!(!setup.postgres.lets_in("orders_owner", &password).await);
+}
+
+/// A login that proves nothing: any password would be taken for the one that works.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_lets_anybody_in_is_no_target() {
+    let _alone = alone().await;
+    let mut setup = Setup::start(1, &[]).await;
+    setup.create(json!({})).await;
+    setup.postgres.stop();
+    setup.postgres.trust_everybody();
+    setup.postgres.run();
+    let api = setup.cluster.admin(0);
+    let data = json!({"username": USER, "password": FIRST});
+    let refused = api.put(PATH, json!({"data": data})).await.expect(503);
+    assert_eq!(refused.code(), "target_unavailable");
+    let log = setup.cluster.nodes[0].log_text();
+    assert!(log.contains("with any password"), "{log}");
+}
+
+/// A target is not taken from a secret while it is open which of its passwords works.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_password_that_may_work_is_not_thrown_away() {
+    let _alone = alone().await;
+    let mut setup = Setup::start(1, &[]).await;
+    setup.create(json!({})).await;
+    let api = setup.cluster.admin(0);
+    let asked = tokio::spawn({
+        let api = api.clone();
+        async move { rotate(&api).await }
+    });
+    setup.gate.stop_at(Step::Committed);
+    setup.gate.stopped().await;
+    setup.postgres.stop();
+    let refused = api.put(PATH, json!({"target": null})).await.expect(409);
+    assert_eq!(refused.code(), "in_use");
+    asked.await.unwrap();
+    setup.postgres.run();
+    setup.wait_version(0, 2).await;
+    api.put(PATH, json!({"target": null})).await.expect(200);
+}
+
 /// After a restore, or a fail-over to a copy that lagged, an older password works again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_went_back_in_time_is_caught_up_with() {
     let _alone = alone().await;
     let setup = Setup::start(1, &[]).await;
-    setup
-        .create(json!({"keep_superseded": true, "grace_period_secs": 1}))
-        .await;
+    // Without any grace: the last password that worked is kept all the same, and given to nobody.
+    setup.create(json!({})).await;
+    let (_, second) = rotated(&setup, 0).await;
     rotated(&setup, 0).await;
-    rotated(&setup, 0).await;
-    let statement = format!("ALTER ROLE {USER} PASSWORD '{FIRST}'");
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    let reader = setup.cluster.nodes[0].api();
+    for version in [1, 2] {
+        let past = reader.get(&format!("{PATH}?version={version}")).await;
+        past.expect(404);
+    }
+    let statement = format!("ALTER ROLE {USER} PASSWORD '{second}'");
     setup.postgres.execute(&statement).await;
     let (version, password) = rotated(&setup, 0).await;
     assert_eq!(version, 4);
@@ -313,7 +382,7 @@ async fn the_host_that_takes_writes_is_found() {
     make_role(&primary).await;
     let nobody = strongroom_tests::node::free_port();
     let targets = format!(
-        "orders=postgresql://127.0.0.1:{nobody},127.0.0.1:{},127.0.0.1:{}/postgres?sslmode=disable",
+        "orders=postgresql://127.0.0.1:{nobody},127.0.0.1:{},127.0.0.1:{}/postgres?secrets=db/*&sslmode=disable",
         standby.port, primary.port
     );
     let cluster = Cluster::start_with(1, &[("VAULT_TARGETS", &targets)]).await;

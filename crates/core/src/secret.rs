@@ -154,6 +154,31 @@ impl Secret {
             .is_some_and(|pending| pending.applying_since.is_some())
     }
 
+    /// Whether a superseded version's material goes when its grace ends. With a target, that of the
+    /// version before the current one stays until there is another: a target that was set back, or
+    /// has failed over to a copy that lagged, still has that password.
+    #[must_use]
+    pub fn destroys(&self, version: &SecretVersion) -> bool {
+        let kept = self.settings.kind.target().is_some()
+            && version.number.checked_add(1) == Some(self.current_version);
+        self.settings.kind.destroys_superseded() && !kept
+    }
+
+    /// The sealed value of a version that may be given out at `now`: not destroyed, not deleted, and,
+    /// where superseded ones are destroyed, not past its grace.
+    #[must_use]
+    pub fn disclosable<'a>(
+        &self,
+        version: &'a SecretVersion,
+        now: LogTime,
+    ) -> Option<&'a Arc<SealedVersion>> {
+        if self.settings.kind.destroys_superseded() {
+            version.valid(now)
+        } else {
+            version.readable(now)
+        }
+    }
+
     /// The newest version.
     #[must_use]
     pub fn current(&self) -> Option<&SecretVersion> {

@@ -6,7 +6,7 @@ mod tls;
 
 use std::collections::BTreeMap;
 
-use strongroom_core::TargetName;
+use strongroom_core::{SecretName, TargetName};
 use strongroom_service::targets::{Login, TargetError, TargetFuture, TargetSession, Targets};
 
 use crate::{run::RunError, settings::PostgresTarget};
@@ -31,8 +31,9 @@ impl ConfiguredTargets {
 }
 
 impl Targets for ConfiguredTargets {
-    fn knows(&self, target: &TargetName) -> bool {
-        self.0.contains_key(target)
+    fn serves(&self, target: &TargetName, secret: &SecretName) -> bool {
+        let found = self.0.get(target);
+        found.is_some_and(|target| target.serves(secret))
     }
 
     fn sign_in<'a>(

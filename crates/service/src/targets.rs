@@ -14,7 +14,7 @@ mod worker;
 
 use std::{future::Future, pin::Pin, time::Duration};
 
-use strongroom_core::TargetName;
+use strongroom_core::{SecretName, TargetName};
 use strongroom_seal::Plaintext;
 
 use crate::{context::RequestContext, error::VaultError, payload, vault::Vault};
@@ -51,8 +51,8 @@ pub enum TargetError {
 
 /// Systems outside, by the names that the operator gave them.
 pub trait Targets: Send + Sync + 'static {
-    /// Whether there is a target of this name.
-    fn knows(&self, target: &TargetName) -> bool;
+    /// Whether there is a target of this name, and this secret may have it.
+    fn serves(&self, target: &TargetName, secret: &SecretName) -> bool;
 
     /// Signs in where the target takes writes.
     ///
@@ -87,11 +87,14 @@ impl Vault {
     pub(crate) async fn prove_login(
         &self,
         context: &RequestContext,
+        name: &SecretName,
         target: &TargetName,
         payload: &Plaintext,
     ) -> Result<(), VaultError> {
-        if !self.targets.knows(target) {
-            return Err(VaultError::invalid("there is no target of this name"));
+        if !self.targets.serves(target, name) {
+            return Err(VaultError::invalid(
+                "there is no target of this name for this secret",
+            ));
         }
         let Some(login) = payload::login(payload) else {
             return Err(VaultError::invalid(

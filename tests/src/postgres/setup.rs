@@ -109,7 +109,7 @@ impl Setup {
 
 /// `VAULT_TARGETS` with one target, at a port of 127.0.0.1.
 pub fn target(port: u16) -> String {
-    format!("orders=postgresql://127.0.0.1:{port}/postgres?sslmode=disable")
+    format!("orders=postgresql://127.0.0.1:{port}/postgres?secrets=db/*&sslmode=disable")
 }
 
 /// Makes the role that the secret is of.

@@ -28,10 +28,10 @@ async fn a_certificate_is_checked_in_full() {
     );
     let port = postgres.port;
     let targets = format!(
-        "right=postgresql://localhost:{port}/?sslrootcert={right};\
-         name=postgresql://127.0.0.1:{port}/?sslrootcert={right};\
-         roots=postgresql://localhost:{port}/?sslrootcert={wrong};\
-         plain=postgresql://localhost:{port}/?sslmode=disable"
+        "right=postgresql://localhost:{port}/?secrets=*&sslrootcert={right};\
+         name=postgresql://127.0.0.1:{port}/?secrets=*&sslrootcert={right};\
+         roots=postgresql://localhost:{port}/?secrets=*&sslrootcert={wrong};\
+         plain=postgresql://localhost:{port}/?secrets=*&sslmode=disable"
     );
     make_role(&postgres).await;
     let cluster = Cluster::start_with(1, &[("VAULT_TARGETS", &targets)]).await;
@@ -71,7 +71,10 @@ fn roots_that_cannot_be_read_stop_the_start() {
     let (missing, empty) = (files.path().join("missing"), files.path().join("empty"));
     std::fs::write(&empty, "no certificate").unwrap();
     for (file, word) in [(missing, "cannot read"), (empty, "no certificate")] {
-        let target = format!("o=postgresql://db/?sslrootcert={}", file.display());
+        let target = format!(
+            "o=postgresql://db/?secrets=*&sslrootcert={}",
+            file.display()
+        );
         let mut cluster = Cluster::prepare(1, &[("VAULT_TARGETS", &target)]);
         cluster.nodes[0].start();
         assert_eq!(cluster.nodes[0].wait().code(), Some(2));

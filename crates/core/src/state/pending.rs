@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::State;
 use crate::{
-    Effect, Material, Pending, Rejection, Secret, SecretName, SecretVersion, command::NewVersion,
-    limits,
+    Effect, LogTime, Material, Pending, Rejection, Secret, SecretName, SecretVersion,
+    command::NewVersion, limits,
 };
 
 impl State {
@@ -88,14 +88,17 @@ impl State {
         Ok(self.store(name, secret))
     }
 
-    /// Drops the pending version, since another value is known to work. Not while the target may just
-    /// have taken it, or be about to.
-    pub(super) fn give_up_pending(&self, secret: &mut Secret) -> Result<(), Rejection> {
+    /// Drops the pending version. One that the target may have taken is dropped only for another
+    /// value, which is known to work, and not while it may just be taken.
+    pub(super) fn give_up_pending(
+        &self,
+        secret: &mut Secret,
+        for_another_value: bool,
+    ) -> Result<(), Rejection> {
         let applying_since = secret.pending.as_ref().and_then(|p| p.applying_since);
+        let may_be_taken = |since: LogTime| self.time < since.plus_secs(limits::UNSETTLED_SECS);
         match applying_since {
-            Some(since) if self.time < since.plus_secs(limits::UNSETTLED_SECS) => {
-                Err(Rejection::InUse)
-            }
+            Some(since) if !for_another_value || may_be_taken(since) => Err(Rejection::InUse),
             _ => {
                 secret.pending = None;
                 Ok(())

@@ -65,7 +65,7 @@ impl State {
             return Err(Rejection::VersionTaken { current });
         }
         if version.is_some() || settings.kind.target() != secret.settings.kind.target() {
-            self.give_up_pending(&mut secret)?;
+            self.give_up_pending(&mut secret, version.is_some())?;
         }
         self.reschedule(&mut secret, settings);
         if let Some(NewVersion { sealed, .. }) = version {
@@ -236,7 +236,7 @@ impl State {
         secret: &Secret,
         version: &SecretVersion,
     ) {
-        if secret.settings.kind.destroys_superseded()
+        if secret.destroys(version)
             && version.material != Material::Destroyed
             && let Some(until) = version.superseded_until
         {

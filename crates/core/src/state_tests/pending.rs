@@ -81,10 +81,24 @@ fn a_pending_value_is_held_and_current_only_at_the_end() {
     assert_eq!(ended.next_rotation_at, Some(sut.now().plus_secs(100)));
     assert_eq!((sut.read(NAME, 1), sut.read(NAME, 2)), (Some(1), Some(20)));
     assert!(pending(&sut).is_empty());
-    // The superseded one has its grace, and then goes.
+    // The superseded one has its grace, and is kept until it is no longer the last one that worked.
     sut.pass(10);
     sut.tick();
-    assert!(sut.destroyed(NAME, 1));
+    let v1 = |sut: &Sut| {
+        let secret = sut.get(NAME);
+        let version = secret.version(1).unwrap();
+        (
+            secret.disclosable(version, sut.now()).is_some(),
+            version.readable(sut.now()).is_some(),
+        )
+    };
+    assert_eq!(v1(&sut), (false, true));
+    sut.ok(begin(2, 30));
+    sut.ok(mark(30, true));
+    sut.ok(end(30));
+    assert_eq!(v1(&sut), (false, true));
+    sut.tick();
+    assert!(sut.destroyed(NAME, 1) && !sut.destroyed(NAME, 2));
 }
 
 #[test]
@@ -176,7 +190,10 @@ fn a_value_that_may_be_in_effect_is_given_up_after_a_time_only() {
     sut.ok(tune(NAME, described));
     assert_eq!(pending(&sut), [NAME], "other settings leave it alone");
     sut.pass(1);
-    sut.ok(tune(NAME, untarget));
+    // Without a value that works, the one that may work is kept for ever.
+    sut.pass(1_000_000);
+    sut.refused(tune(NAME, untarget), Rejection::InUse);
+    sut.ok(put(NAME, 2, None));
     assert!(pending(&sut).is_empty());
 }
 

@@ -321,7 +321,7 @@ proptest! {
         for (_, secret) in state.secrets() {
             for version in &secret.versions {
                 let due = version.superseded_until.is_some_and(|until| until <= time);
-                let goes = secret.settings.kind.destroys_superseded();
+                let goes = secret.destroys(version);
                 prop_assert!(!(due && goes) || version.material == Material::Destroyed);
             }
         }

@@ -161,7 +161,9 @@ impl Model {
                             ..
                         }
                     );
-                    for version in entry.versions.values_mut() {
+                    let kept = entry.settings.kind.target().and(entry.count.checked_sub(1));
+                    for (number, version) in &mut entry.versions {
+                        let goes = goes && Some(*number) != kept;
                         if goes && version.grace_end.is_some_and(|end| end <= self.now) {
                             version.tag = None;
                         }
@@ -365,7 +367,7 @@ impl Model {
             return Err(Rejection::VersionTaken { current });
         }
         if version.is_some() || entry.settings.kind.target() != target_was.as_ref() {
-            entry.give_up(self.now)?;
+            entry.give_up(self.now, version.is_some())?;
         }
         entry.schedule(self.now);
         if let Some((_, sealed)) = version {

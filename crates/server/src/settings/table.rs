@@ -136,7 +136,7 @@ settings! {
     rotation_poll: Duration = "VAULT_ROTATION_POLL_SECS", Seconds(1, DAY), Value("15"), PUBLIC,
         "Upper bound on how late a due rotation starts.";
     targets: BTreeMap<TargetName, PostgresTarget> = "VAULT_TARGETS", Targets, Value(""), PUBLIC,
-        "Databases that automatic secrets may be applied to, by a name that the secrets give as `target`. Without credentials: a rotation signs in with the secret's own. `sslmode=verify-full` (the default) checks the certificate against the system's roots, or those in the file `sslrootcert`; `sslmode=disable` is for loopback and WireGuard. Several hosts: the one that takes writes is used.";
+        "Databases that automatic secrets may be applied to, by a name that the secrets give as `target`. Without credentials: a rotation signs in with the secret's own. `secrets=` says which secrets may have it, by name or by prefix (`db/*`), and may be given several times. `sslmode=verify-full` (the default) checks the certificate against the system's roots, or those in the file `sslrootcert`; `sslmode=disable` is for loopback and WireGuard. Several hosts: the one that takes writes is used.";
     rewrap_enabled: bool = "VAULT_KMS_REWRAP_ENABLED", Flag, Value("false"), PUBLIC,
         "The worker that re-wraps data keys after the KMS key was rotated.";
     rewrap_poll: Duration = "VAULT_KMS_REWRAP_POLL_SECS", Seconds(1, YEAR), Value("86400"), PUBLIC,

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
-use strongroom_core::TargetName;
+use strongroom_core::{PathPattern, TargetName};
 
 use super::{net::HostPort, shapes::Shape};
 
@@ -30,6 +30,8 @@ pub struct PostgresTarget {
     pub database: String,
     /// How connections are protected.
     pub tls: Tls,
+    /// The secrets that may have it: exact names, or prefixes ending in `*`.
+    pub secrets: Vec<PathPattern>,
 }
 
 /// The list of targets.
@@ -38,7 +40,7 @@ pub(super) struct Targets;
 impl Shape for Targets {
     type Out = BTreeMap<TargetName, PostgresTarget>;
     fn describe(&self) -> String {
-        "`name=postgresql://host:port,…/database?sslmode=…&sslrootcert=…`, several separated by `;`"
+        "`name=postgresql://host:port,…/database?secrets=…&sslmode=…&sslrootcert=…`, several separated by `;`"
             .into()
     }
     fn parse(&self, text: &str) -> Result<Self::Out, Vec<String>> {
@@ -82,10 +84,12 @@ fn parse_entry(entry: &str) -> Result<(TargetName, PostgresTarget), &'static str
     let hosts = hosts
         .filter(|hosts| hosts.len() <= MOST)
         .ok_or("has a host that is none")?;
+    let (tls, secrets) = parse_parameters(parameters)?;
     let target = PostgresTarget {
         hosts,
         database: parse_database(database)?,
-        tls: parse_tls(parameters)?,
+        tls,
+        secrets,
     };
     Ok((name, target))
 }
@@ -111,23 +115,37 @@ fn parse_database(text: &str) -> Result<String, &'static str> {
     }
 }
 
-fn parse_tls(parameters: &str) -> Result<Tls, &'static str> {
-    let (mut mode, mut roots) = (None, None);
+/// Who may use a target is said with it, and not left open: a role that may make any secret at all could
+/// otherwise change passwords there.
+fn parse_parameters(parameters: &str) -> Result<(Tls, Vec<PathPattern>), &'static str> {
+    let (mut mode, mut roots, mut secrets) = (None, None, Vec::new());
     for parameter in parameters.split('&').filter(|p| !p.is_empty()) {
         match parameter.split_once('=') {
             Some(("sslmode", value)) if mode.is_none() => mode = Some(value),
             Some(("sslrootcert", path)) if roots.is_none() && !path.is_empty() => {
                 roots = Some(PathBuf::from(path));
             }
-            _ => return Err("has a parameter other than one `sslmode` and one `sslrootcert`"),
+            Some(("secrets", pattern)) => {
+                let bad = "has a `secrets` that is neither a name nor a prefix ending in `*`";
+                secrets.push(PathPattern::parse(pattern).map_err(|_| bad)?);
+            }
+            _ => {
+                return Err(
+                    "has a parameter other than `secrets`, one `sslmode` and one `sslrootcert`",
+                );
+            }
         }
     }
-    match (mode.unwrap_or("verify-full"), roots) {
+    if secrets.is_empty() {
+        return Err("needs `secrets=`: the names that may have it, or prefixes ending in `*`");
+    }
+    let tls = match (mode.unwrap_or("verify-full"), roots) {
         ("verify-full", roots) => Ok(Tls::VerifyFull(roots)),
         ("disable", None) => Ok(Tls::Off),
         ("disable", Some(_)) => Err("has an `sslrootcert` that `sslmode=disable` does not use"),
         _ => Err("has an `sslmode` other than `verify-full` and `disable`"),
-    }
+    };
+    Ok((tls?, secrets))
 }
 
 impl fmt::Display for PostgresTarget {
@@ -149,19 +167,22 @@ mod tests {
 
     #[test]
     fn what_is_left_out_has_a_default() {
-        let target = one("orders=postgresql://db1");
+        let target = one("orders=postgresql://db1?secrets=*");
         assert_eq!(target.to_string(), "postgresql://db1:5432/postgres");
         assert_eq!(target.tls, Tls::VerifyFull(None));
-        let target = one("o=postgresql://db1:5433,[::1],[::1]:1,10.0.0.1/app?sslmode=disable;");
+        let target = one(
+            "o=postgresql://db1:5433,[::1],[::1]:1,10.0.0.1/app?sslmode=disable&secrets=a/*&secrets=b;",
+        );
+        assert!(target.secrets[0].matches("a/x") && target.secrets[1].matches("b"));
         assert_eq!(
             target.to_string(),
             "postgresql://db1:5433,[::1]:5432,[::1]:1,10.0.0.1:5432/app"
         );
         assert_eq!(target.tls, Tls::Off);
-        let target = one("o=postgresql://h/?sslrootcert=/etc/ca.pem&sslmode=verify-full");
+        let target = one("o=postgresql://h/?secrets=a&sslrootcert=/etc/ca.pem&sslmode=verify-full");
         assert_eq!(target.tls, Tls::VerifyFull(Some("/etc/ca.pem".into())));
         let two = Targets
-            .parse("a=postgresql://h/a ;\n b=postgresql://h/b")
+            .parse("a=postgresql://h/a?secrets=* ;\n b=postgresql://h/b?secrets=*")
             .unwrap();
         assert_eq!(two.len(), 2);
     }
@@ -177,18 +198,24 @@ mod tests {
             ("o=postgresql://", "host"),
             ("o=postgresql://h:0", "host"),
             ("o=postgresql://h,,i", "host"),
-            ("o=postgresql://h/a b", "database"),
-            ("o=postgresql://h?sslmode=require", "sslmode"),
+            ("o=postgresql://h/a b?secrets=*", "database"),
+            ("o=postgresql://h", "secrets"),
+            ("o=postgresql://h?secrets=", "secrets"),
+            ("o=postgresql://h?secrets=a//b", "secrets"),
+            ("o=postgresql://h?secrets=*&sslmode=require", "sslmode"),
             (
                 "o=postgresql://h?sslmode=disable&sslmode=disable",
                 "parameter",
             ),
             ("o=postgresql://h?password=hunter2", "parameter"),
             (
-                "o=postgresql://h?sslmode=disable&sslrootcert=/x",
+                "o=postgresql://h?secrets=*&sslmode=disable&sslrootcert=/x",
                 "sslrootcert",
             ),
-            ("o=postgresql://h;o=postgresql://h", "repeats"),
+            (
+                "o=postgresql://h?secrets=*;o=postgresql://h?secrets=*",
+                "repeats",
+            ),
         ] {
             let problems = Targets.parse(bad).unwrap_err().join(" ");
             assert!(problems.contains(word), "{bad}: {problems}");

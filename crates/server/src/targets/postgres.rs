@@ -1,7 +1,13 @@
 //! PostgreSQL as a target: a role changes its own password, and needs no privilege for it.
 //!
-//! The server is sent a SCRAM-SHA-256 verifier (RFC 5802, as PostgreSQL stores it) and never the
-//! password, so that neither its log nor its statistics can hold it.
+//! The change is sent as a SCRAM-SHA-256 verifier (RFC 5802, as PostgreSQL stores it) and not as the
+//! password, so that neither the server's log nor its statistics can hold it.
+//!
+//! That a login works must prove its password. With TLS, channel binding is required, which rules out
+//! every method but SCRAM. Without it, a wrong password is tried as well, which must be refused.
+//!
+//! A role may be set up to act as another by default (`ALTER ROLE … SET role`), or to look names up in
+//! schemas of its own: so the session returns to who signed in, and names are qualified.
 //!
 //! The change is one transaction whose session the server itself ends: `idle_in_transaction_session_timeout`
 //! and `statement_timeout` bound how long an attempt of a process that stands still, or is gone, can
@@ -9,12 +15,13 @@
 
 use std::time::{Duration, Instant};
 
+use strongroom_core::{PathPattern, SecretName, name::DEFAULT_MOUNT};
 use strongroom_seal::Plaintext;
 use strongroom_service::targets::{Login, SESSION_LIVES, TargetError, TargetFuture, TargetSession};
 use tokio::time::timeout;
 use tokio_postgres::{
     Client, Config, NoTls, SimpleQueryMessage,
-    config::SslMode,
+    config::{ChannelBinding, SslMode},
     error::{Error, SqlState},
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
@@ -30,8 +37,9 @@ const WAITS: Duration = Duration::from_secs(5);
 const CHANGES_WITHIN: Duration = Duration::from_secs(2);
 /// How long the server waits for the commit after the change.
 const COMMITS_AFTER: Duration = Duration::from_secs(1);
-/// The oldest server that takes verifiers: an older one would take one for the password itself.
-const OLDEST: u32 = 100_000;
+/// The oldest server that takes verifiers and binds channels. One before 10 would take a verifier for
+/// the password itself.
+const OLDEST: u32 = 110_000;
 
 const _: () = assert!(
     WAITS.as_secs() + CHANGES_WITHIN.as_secs() + COMMITS_AFTER.as_secs() <= SESSION_LIVES.as_secs()
@@ -42,6 +50,7 @@ pub(super) struct Postgres {
     hosts: Vec<HostPort>,
     database: String,
     tls: Option<MakeRustlsConnect>,
+    secrets: Vec<PathPattern>,
 }
 
 impl Postgres {
@@ -54,7 +63,14 @@ impl Postgres {
             hosts: settings.hosts.clone(),
             database: settings.database.clone(),
             tls,
+            secrets: settings.secrets.clone(),
         })
+    }
+
+    /// Whether a secret may have this target.
+    pub(super) fn serves(&self, secret: &SecretName) -> bool {
+        let covers = |pattern: &PathPattern| pattern.matches(secret.path());
+        secret.mount() == DEFAULT_MOUNT && self.secrets.iter().any(covers)
     }
 
     /// Signs in at the first host that takes writes. Whether a password is refused is believed only
@@ -83,14 +99,21 @@ impl Postgres {
         login: &Login,
     ) -> Result<Option<Session>, TargetError> {
         let signed_in = async {
-            let client = self.connect(host, login).await?;
+            let password = login.password.expose();
+            let client = self.connect(host, login, password).await?;
+            if self.tls.is_none() && self.lets_anybody_in(host, login).await? {
+                return Ok(Found::Open);
+            }
             Session::begin(client).await
         };
         match timeout(HOST_WITHIN, signed_in).await {
             Ok(Ok(Found::Writable(session))) => Ok(Some(session)),
+            Ok(Ok(Found::Open)) => Err(TargetError::Unavailable(format!(
+                "{host} lets this role in with any password"
+            ))),
             Ok(Ok(Found::ReadOnly)) => Ok(None),
             Ok(Ok(Found::Foreign)) => Err(TargetError::Unavailable(format!(
-                "{host} is no PostgreSQL of version 10 or newer"
+                "{host} is no PostgreSQL of version 11 or newer"
             ))),
             Ok(Err(error)) if is_refusal(&error) => {
                 Err(TargetError::Refused(format!("{host}: {}", brief(&error))))
@@ -105,7 +128,23 @@ impl Postgres {
         }
     }
 
-    async fn connect(&self, host: &HostPort, login: &Login) -> Result<Client, Error> {
+    /// Whether the server does not ask for the password, by `trust` in its `pg_hba.conf` for one.
+    async fn lets_anybody_in(&self, host: &HostPort, login: &Login) -> Result<bool, Error> {
+        let random = getrandom::u64().unwrap_or_default();
+        let wrong = format!("not the password {random:016x}");
+        match self.connect(host, login, wrong.as_bytes()).await {
+            Ok(_) => Ok(true),
+            Err(error) if is_refusal(&error) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn connect(
+        &self,
+        host: &HostPort,
+        login: &Login,
+        password: &[u8],
+    ) -> Result<Client, Error> {
         let mut config = Config::new();
         config
             .host(host.host())
@@ -115,7 +154,7 @@ impl Postgres {
             .connect_timeout(HOST_WITHIN)
             // What is not UTF-8 is no payload's string.
             .user(String::from_utf8_lossy(login.username.expose()))
-            .password(login.password.expose());
+            .password(password);
         // A connection's task ends with its client.
         match &self.tls {
             None => {
@@ -124,7 +163,9 @@ impl Postgres {
                 Ok(client)
             }
             Some(tls) => {
-                config.ssl_mode(SslMode::Require);
+                config
+                    .ssl_mode(SslMode::Require)
+                    .channel_binding(ChannelBinding::Require);
                 let (client, connection) = config.connect(tls.clone()).await?;
                 tokio::spawn(connection);
                 Ok(client)
@@ -136,6 +177,8 @@ impl Postgres {
 enum Found {
     Writable(Session),
     ReadOnly,
+    /// A login proves nothing here.
+    Open,
     /// Something that speaks the protocol and may take a verifier for a password.
     Foreign,
 }
@@ -151,8 +194,8 @@ impl Session {
     async fn begin(client: Client) -> Result<Found, Error> {
         let about = client
             .simple_query(
-                "SELECT current_setting('server_version_num'), \
-                 current_setting('transaction_read_only'), version()",
+                "SELECT pg_catalog.current_setting('server_version_num'), \
+                 pg_catalog.current_setting('transaction_read_only'), pg_catalog.version()",
             )
             .await?;
         let row = about.iter().find_map(|message| match message {
@@ -169,7 +212,7 @@ impl Session {
         }
         let until = Instant::now() + WAITS;
         let begin = format!(
-            "BEGIN; SET LOCAL idle_in_transaction_session_timeout = {}; \
+            "BEGIN; SET LOCAL ROLE NONE; SET LOCAL idle_in_transaction_session_timeout = {}; \
              SET LOCAL statement_timeout = {changes}; SET LOCAL lock_timeout = {changes}",
             WAITS.as_millis(),
             changes = CHANGES_WITHIN.as_millis()
@@ -188,7 +231,7 @@ impl Session {
         }
         let change = format!(
             "SET LOCAL idle_in_transaction_session_timeout = {}; \
-             ALTER ROLE CURRENT_USER PASSWORD '{verifier}'",
+             ALTER ROLE SESSION_USER PASSWORD '{verifier}'",
             COMMITS_AFTER.as_millis()
         );
         // Without its commit it has no effect, whatever became of it.

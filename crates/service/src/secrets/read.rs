@@ -180,8 +180,8 @@ impl Vault {
         };
         let secret = state.secret(name).ok_or(VaultError::NotFound)?;
         let version = find(secret, version).ok_or(VaultError::NotFound)?;
-        let sealed = version
-            .readable(now().max(state.time()))
+        let sealed = secret
+            .disclosable(version, now().max(state.time()))
             .ok_or(VaultError::NotFound)?;
         let opened = self
             .open_version(context, name, version.number, sealed)

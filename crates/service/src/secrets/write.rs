@@ -98,7 +98,8 @@ impl Vault {
                     "a secret with a target needs data with the username and password that work there",
                 ));
             }
-            self.prove_login(&permit.context, target, &payload).await?;
+            self.prove_login(&permit.context, name, target, &payload)
+                .await?;
         }
         let sealed = Some(
             self.seal_version(&permit.context, name, 1, &payload)
@@ -132,6 +133,9 @@ impl Vault {
             true => None,
             false => Some(request.material.payload(None)?),
         };
+        if let Some(generator) = &request.change.generator {
+            check_generator(generator)?;
+        }
         if payload.is_none() && request.change == SettingsChange::default() {
             return Err(VaultError::invalid("there is nothing to change"));
         }
@@ -158,9 +162,13 @@ impl Vault {
             None => known.settings.kind.target(),
         };
         let _turn = self.turn(&permit.context, name).await?;
+        let mut cas = request.cas;
         match (target, &payload) {
             (Some(target), Some(payload)) => {
-                self.prove_login(&permit.context, target, payload).await?;
+                // A rotation that comes in between changes what has been proved.
+                cas = Some(current);
+                self.prove_login(&permit.context, name, target, payload)
+                    .await?;
             }
             (Some(_), None) if request.change.target.is_some() => {
                 return Err(VaultError::invalid(
@@ -169,7 +177,7 @@ impl Vault {
             }
             _ => {}
         }
-        if payload.is_some() {
+        if payload.is_some() && cas.is_none() {
             // Writers before us at this node have moved it on.
             current = self
                 .replica
@@ -190,7 +198,7 @@ impl Vault {
             };
             let command = Command::PutSecret {
                 name: name.clone(),
-                cas: request.cas,
+                cas,
                 change: request.change.clone(),
                 version,
                 upsert: false,
@@ -233,6 +241,13 @@ impl Vault {
         seal(data_key, &binding, payload)
             .map_err(|error| VaultError::bug("sealing a version", &error))
     }
+}
+
+/// A generator that cannot work would be found out by every rotation anew.
+fn check_generator(generator: &Generator) -> Result<(), VaultError> {
+    generate_value(generator.length, &generator.charset)
+        .map(|_| ())
+        .map_err(|_| VaultError::invalid("the generator's length or charset does not work"))
 }
 
 /// For automatic secrets: the generated field, and a fresh value for it.

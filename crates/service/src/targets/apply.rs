@@ -8,6 +8,7 @@ use std::{
 use strongroom_core::{
     Applied, Command, LogTime, Rejection, SealedVersion, Secret, SecretName, State, TargetName,
 };
+use strongroom_seal::Plaintext;
 
 use crate::{
     authorize::Authorized,
@@ -62,6 +63,10 @@ pub(super) async fn apply(vault: &Vault, name: &SecretName) -> Result<(), VaultE
     let Some(next) = pending.sealed() else {
         return Ok(());
     };
+    if !vault.targets.serves(target, name) {
+        tracing::warn!(%name, %target, "this node's settings have no such target for this secret");
+        return Err(VaultError::TargetUnavailable);
+    }
     let permit =
         Authorized::<ApplyToTarget>::for_target_worker(context, name.clone(), Arc::clone(&state));
     let turn = Turn {
@@ -115,8 +120,15 @@ impl Turn<'_> {
         if self.marked.is_none() {
             self.announce().await?;
         }
-        match session.set_password(next.password).await {
-            Ok(()) => self.end().await,
+        match session
+            .set_password(Plaintext::copy_from(next.password.expose()))
+            .await
+        {
+            // Believed when it has been seen: a login that does not work must not be given out.
+            Ok(()) => match self.sign_in(&next).await {
+                Ok(_session) => self.end().await,
+                Err(error) => Err(error.into()),
+            },
             Err(error @ TargetError::Unknown(_)) => Err(error.into()),
             Err(error) => {
                 self.take_back().await?;

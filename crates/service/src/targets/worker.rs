@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use strongroom_core::{Replica, SecretName, State};
+use strongroom_core::{Replica, SecretName, State, TargetName};
 use tokio::task::JoinSet;
 
 use super::{
@@ -19,6 +19,8 @@ use crate::{error::VaultError, vault::Vault};
 const ROUND: Duration = Duration::from_secs(1);
 /// Rotations carried out side by side: one whose target hangs delays few others.
 const SIDE_BY_SIDE: usize = 16;
+/// Of these, what one target may take.
+const OF_ONE_TARGET: usize = 4;
 /// How long a node must have led before it offers a target something new: until then a session of
 /// the leader before it could still have an effect. What that one had begun, it may finish at once,
 /// since both want the same.
@@ -46,7 +48,7 @@ impl Leadership {
 #[derive(Default)]
 struct Work {
     running: JoinSet<(SecretName, Result<(), VaultError>)>,
-    busy: Vec<SecretName>,
+    busy: Vec<(SecretName, Option<TargetName>)>,
     failed: HashMap<SecretName, Backoff>,
 }
 
@@ -62,17 +64,18 @@ impl Work {
                 .failed
                 .get(name)
                 .is_some_and(|failed| failed.until > now);
-            (begun || new_ones_too) && !rests && !self.busy.contains(name)
+            let busy = self.busy.iter().any(|(busy, _)| busy == *name);
+            (begun || new_ones_too) && !rests && !busy
         };
-        let room = SIDE_BY_SIDE.saturating_sub(self.busy.len());
-        let names: Vec<SecretName> = state
-            .pending_rotations()
-            .filter(ready)
-            .take(room)
-            .cloned()
-            .collect();
+        let names: Vec<SecretName> = state.pending_rotations().filter(ready).cloned().collect();
         for name in names {
-            self.busy.push(name.clone());
+            let secret = state.secret(&name);
+            let target = secret.and_then(|secret| secret.settings.kind.target().cloned());
+            let of_target = self.busy.iter().filter(|(_, busy)| *busy == target);
+            if self.busy.len() >= SIDE_BY_SIDE || of_target.count() >= OF_ONE_TARGET {
+                continue;
+            }
+            self.busy.push((name.clone(), target));
             let vault = Arc::clone(vault);
             self.running.spawn(async move {
                 let done = apply(&vault, &name).await;
@@ -85,7 +88,7 @@ impl Work {
 
     /// Notes one that has ended.
     fn note(&mut self, (name, done): (SecretName, Result<(), VaultError>)) {
-        self.busy.retain(|busy| *busy != name);
+        self.busy.retain(|(busy, _)| *busy != name);
         match done {
             Ok(()) => drop(self.failed.remove(&name)),
             Err(error) => {

@@ -3,9 +3,9 @@
 use super::*;
 
 impl Entry {
-    pub(super) fn give_up(&mut self, now: u64) -> Result<(), Rejection> {
+    pub(super) fn give_up(&mut self, now: u64, for_a_value: bool) -> Result<(), Rejection> {
         let offered = self.pending.as_ref().and_then(|pending| pending.offered);
-        if offered.is_some_and(|at| now < at + 30_000) {
+        if offered.is_some_and(|at| !for_a_value || now < at + 30_000) {
             return Err(Rejection::InUse);
         }
         self.pending = None;
