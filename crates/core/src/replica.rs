@@ -6,7 +6,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Applied, ClusterId, Command, LogPosition, State};
+use crate::{Applied, ClusterId, Command, LogPosition, LogTime, State};
 
 /// A future that the port returns; boxed, so that the port is usable as `dyn Replica`.
 pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -59,6 +59,9 @@ pub enum ReadError {
     /// This node has not caught up with what it had committed before it stopped.
     #[error("this node is still starting")]
     Starting,
+    /// The cluster has gone on without this node.
+    #[error("this node was removed from its cluster")]
+    Removed,
     /// No leader, or no quorum behind it, within the deadline.
     #[error("no leader within the deadline")]
     NoLeader,
@@ -74,6 +77,8 @@ pub enum Readiness {
     Ready,
     /// It has not caught up since its start.
     Starting,
+    /// The cluster has gone on without it.
+    Removed,
     /// It knows no leader, or the leader has lost its quorum.
     NoLeader,
     /// It can no longer persist.
@@ -152,6 +157,11 @@ pub trait Replica: Send + Sync + 'static {
         after: Option<LogPosition>,
         within: Duration,
     ) -> PortFuture<'_, Arc<State>>;
+
+    /// What time it is for the cluster, as far as this node knows: what its clock says, or the time of
+    /// the last entry applied and what has passed since, whichever is later. So time goes on at its
+    /// pace when a clock is set back, or had jumped ahead and is set right.
+    fn clock(&self) -> LogTime;
 
     /// The term in which this node leads, if it does.
     fn leads_in(&self) -> Option<u64>;

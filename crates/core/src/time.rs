@@ -15,6 +15,12 @@ const WITH_MILLISECONDS: &[BorrowedFormatItem<'_>] =
 pub struct LogTime(pub u64);
 
 impl LogTime {
+    /// This time, so many milliseconds later. The end of time stays where it is.
+    #[must_use]
+    pub fn plus_millis(self, millis: u64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+
     /// This time plus `secs` seconds, saturating at the end of time.
     #[must_use]
     pub fn plus_secs(self, secs: u64) -> Self {

@@ -4,19 +4,32 @@
 //! two followers whose draws are close split the vote again and again. Here every try waits for a time
 //! of its own. And what a leader says counts from its arrival, not from when Raft's core, which waits
 //! for the disk, has come to it.
+//!
+//! A node asks before it stands (a pre-vote, as in §9.6 of Ongaro's thesis on Raft): one that was cut
+//! off, or stood still, would otherwise come back with a higher term and depose a leader that works.
 
 use std::{
     sync::{Arc, Mutex, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
+
 use crate::{
     node::Inner,
-    types::{ServerState, Vote},
+    types::{NodeId, ServerState, Vote},
+    wire::{NodeStatus, Rpc},
 };
 
 /// Between two looks.
 const STEP: Duration = Duration::from_millis(25);
+/// A step that took so long: the process stood still, and what a leader has said meanwhile waits to
+/// be read.
+const STOOD_STILL: Duration = Duration::from_millis(500);
+/// How long others may take to say whether they hear a leader.
+const ASK_WITHIN: Duration = Duration::from_millis(300);
+/// A node that has heard of a leader within this time is against another.
+const CONTENT_MS: u64 = 600;
 /// How long a leader may be silent. Longer than the lease in which voters refuse another one.
 const SILENCE: Duration = Duration::from_millis(900);
 /// Added to that, drawn for each try.
@@ -38,7 +51,7 @@ impl Contact {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn silence(&self) -> Duration {
+    pub(crate) fn silence(&self) -> Duration {
         self.0
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -61,9 +74,14 @@ pub(crate) fn start(inner: &Arc<Inner>) {
 
 async fn stand_when_due(weak: Weak<Inner>) {
     let mut due = SILENCE + drawn(0, SPREAD_MS);
+    let mut looked = Instant::now();
     loop {
         tokio::time::sleep(STEP).await;
         let Some(inner) = weak.upgrade() else { return };
+        if looked.elapsed() > STOOD_STILL {
+            inner.contact.note();
+        }
+        looked = Instant::now();
         let silence = inner.contact.silence();
         match standing(&inner) {
             Standing::Alone => due = Duration::ZERO,
@@ -74,7 +92,9 @@ async fn stand_when_due(weak: Weak<Inner>) {
         if silence < due || matches!(standing(&inner), Standing::Leads | Standing::HasNoVote) {
             continue;
         }
-        if inner.raft.trigger().elect().await.is_err() {
+        let may_stand = has_support(&inner).await;
+        looked = Instant::now();
+        if may_stand && inner.raft.trigger().elect().await.is_err() {
             return;
         }
         due = silence + drawn(AGAIN_MS.0, AGAIN_MS.1);
@@ -82,6 +102,30 @@ async fn stand_when_due(weak: Weak<Inner>) {
             tokio::time::sleep(SILENCE).await;
         }
     }
+}
+
+/// Whether a majority of the voters, this node among them, hears of no leader.
+async fn has_support(inner: &Arc<Inner>) -> bool {
+    let membership = Arc::clone(&inner.raft.metrics().borrow().membership_config);
+    let voters: Vec<NodeId> = membership.voter_ids().collect();
+    let mut asked: FuturesUnordered<_> = membership
+        .nodes()
+        .filter(|(id, _)| **id != inner.raft_id() && voters.contains(id))
+        .map(|(_, peer)| {
+            let address = inner.addresses.address(peer);
+            inner.ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN)
+        })
+        .collect();
+    let (mut support, majority) = (1, voters.len() / 2 + 1);
+    while support < majority
+        && let Some(answer) = asked.next().await
+    {
+        let in_favour = |status: NodeStatus| {
+            status.leader != Some(status.raft_id) && status.silence_ms >= CONTENT_MS
+        };
+        support += usize::from(answer.is_ok_and(in_favour));
+    }
+    support >= majority
 }
 
 enum Standing {

@@ -28,17 +28,14 @@ const LEVEL_WITHIN: Duration = Duration::from_secs(50);
 const LEADER_PATIENCE: Duration = Duration::from_secs(10);
 
 pub(crate) fn start(inner: &Arc<Inner>) {
-    let weak = Arc::downgrade(inner);
-    tokio::spawn(async move {
-        become_member(&weak).await;
-        catch_up(&weak).await;
-    });
+    tokio::spawn(become_member(Arc::downgrade(inner)));
+    open_when_caught_up(inner);
     tokio::spawn(keep_cluster_identified(Arc::downgrade(inner)));
 }
 
-/// Tries until this node is a voter: one that was let in half (its leader died in between) is a
-/// learner, and asks again.
-async fn become_member(weak: &Weak<Inner>) {
+/// Sees to it that this node is a voter: one that was let in half (its leader died in between) is a
+/// learner, and asks again; so does one whose admission another leader took back.
+async fn become_member(weak: Weak<Inner>) {
     loop {
         let Some(inner) = weak.upgrade() else { return };
         let (Ok(has_a_past), Some(is_voter)) =
@@ -46,13 +43,34 @@ async fn become_member(weak: &Weak<Inner>) {
         else {
             return;
         };
-        if is_voter {
-            return;
-        }
-        try_to_become_member(&inner, has_a_past).await;
+        let pause = match is_voter {
+            true => PAUSE * 5,
+            false => {
+                try_to_become_member(&inner, has_a_past).await;
+                PAUSE
+            }
+        };
         drop(inner);
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
+}
+
+/// Asks the members to be let in under the id that this node has.
+pub(crate) async fn join_as_before(inner: &Arc<Inner>) {
+    let own = &inner.identity.node_id;
+    let others: Vec<String> = inner
+        .addresses
+        .iter()
+        .map(|(name, _)| name.clone())
+        .filter(|name| name != own)
+        .collect();
+    join(inner, &others).await;
+}
+
+/// Opens the node for reads once it has caught up.
+pub(crate) fn open_when_caught_up(inner: &Arc<Inner>) {
+    let weak = Arc::downgrade(inner);
+    tokio::spawn(async move { catch_up(&weak).await });
 }
 
 /// By Raft's own state, which is there from the start, unlike its metrics. `None`: Raft has stopped.
@@ -160,6 +178,9 @@ pub(crate) async fn admit(inner: &Arc<Inner>, joiner: Joiner) -> Result<(), Join
     if !inner.addresses.contains(&joiner.name) {
         return Err(JoinError::UnknownName);
     }
+    // What is compared below must be what the cluster has decided.
+    let fresh = inner.linearize(ASK_WITHIN).await;
+    let format = fresh.map_err(|_| JoinError::NotLeader)?.format();
     let failed = |error: &dyn std::fmt::Display| JoinError::Raft(error.to_string());
     let peer = Peer {
         name: joiner.name,
@@ -167,16 +188,17 @@ pub(crate) async fn admit(inner: &Arc<Inner>, joiner: Joiner) -> Result<(), Join
         version: joiner.version,
     };
     // As a voter it counts at once: one that cannot be reached would stop a small cluster for good.
-    let status = status_at(inner, &peer).await;
+    let status = status_at(inner, inner.addresses.address(&peer)).await;
     let status = status.filter(|status| status.raft_id == joiner.raft_id);
     let status = status.ok_or(JoinError::Unreachable)?;
     // It would be sent what it cannot read.
-    if status.decodes < inner.store.state().format() {
+    if status.decodes < format {
         return Err(JoinError::TooOld);
     }
     let gone = namesakes(inner, &peer.name, joiner.raft_id);
     for (id, namesake) in &gone {
-        let found = status_at(inner, namesake).await;
+        // Where it was when it was let in: at its place in the settings the joiner answers.
+        let found = status_at(inner, &namesake.address).await;
         if found.is_some_and(|status| status.raft_id == *id) {
             return Err(JoinError::NameTaken);
         }
@@ -187,6 +209,9 @@ pub(crate) async fn admit(inner: &Arc<Inner>, joiner: Joiner) -> Result<(), Join
         .await
         .map_err(|error| failed(&error))?;
     wait_until_level(inner, joiner.raft_id).await?;
+    if status.decodes < inner.store.state().format() {
+        return Err(JoinError::TooOld);
+    }
     // Read anew: it may have changed since.
     let membership = Arc::clone(&inner.raft.metrics().borrow().membership_config);
     let voters: BTreeSet<NodeId> = membership
@@ -209,9 +234,8 @@ pub(crate) async fn admit(inner: &Arc<Inner>, joiner: Joiner) -> Result<(), Join
     Ok(())
 }
 
-/// The node that answers where `peer` should be.
-async fn status_at(inner: &Inner, peer: &Peer) -> Option<NodeStatus> {
-    let address = inner.addresses.address(peer);
+/// The node that answers at this address.
+pub(crate) async fn status_at(inner: &Inner, address: &str) -> Option<NodeStatus> {
     let status = inner
         .ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN)
         .await;

@@ -113,7 +113,9 @@ impl DataDir {
         let identity = match fs::read(&file) {
             Ok(bytes) => {
                 let known = check(&file, &bytes, node_id)?;
-                match path.join("log").exists() {
+                // An error is no answer: a disk that cannot be read must not cost the node its id.
+                let log = path.join("log");
+                match log.try_exists().map_err(io_error(&log))? {
                     true => known,
                     // The log was moved aside, or never made. Whoever has no memory of its votes must
                     // not vote under its old id: it comes back as another member.

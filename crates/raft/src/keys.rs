@@ -19,6 +19,8 @@ impl Key {
     pub(crate) const COMMITTED: Self = Self::named(*b"c");
     /// The last entry purged.
     pub(crate) const PURGED: Self = Self::named(*b"p");
+    /// The Raft id of the node whose log it is.
+    pub(crate) const OWNER: Self = Self::named(*b"o");
 
     const fn named(name: [u8; 1]) -> Self {
         let [tag] = name;
@@ -86,6 +88,7 @@ mod tests {
         let keys = [
             Key::COMMITTED,
             Key::FORMAT,
+            Key::OWNER,
             Key::PURGED,
             Key::VOTE,
             Key::chunk(0, 0),

@@ -8,6 +8,7 @@ use std::{
 use strongroom_core::{Command, ReadError, State, SubmitError, Submitted};
 
 use crate::{
+    formation::status_at,
     formats::everybody_decodes,
     node::Inner,
     proposer::ProposeError,
@@ -23,8 +24,6 @@ const RETRY_AT_LEAST: Duration = Duration::from_millis(500);
 pub(crate) const REFUSED_PAUSE: Duration = Duration::from_millis(500);
 /// How long a leader that was replaced may take to answer what it was asked before.
 pub(crate) const LAST_WORDS: Duration = Duration::from_secs(1);
-/// How long a leader may take to prove that it leads, before it is asked again.
-const READ_INDEX_WITHIN: Duration = Duration::from_secs(1);
 
 /// Where the leader is, as far as this node knows.
 pub(crate) enum Leader {
@@ -106,6 +105,9 @@ impl Inner {
                     Err(ProposeError::NotEverywhere) => return Err(SubmitError::NotEverywhere),
                     Err(ProposeError::NotLeader) => {}
                 },
+                Leader::At(peer) if !self.leader_decodes(&peer, &command).await => {
+                    return Err(SubmitError::NotEverywhere);
+                }
                 Leader::At(peer) => {
                     let forwarded = tokio::select! {
                         forwarded = self.forward(&peer, &command, left) => forwarded,
@@ -131,6 +133,18 @@ impl Inner {
             self.another_leader(known, pause.min(left)).await;
             pause = (pause * 2).min(RETRY_AT_LEAST);
         }
+    }
+
+    /// Whether the leader decodes a command. A newer follower must not hand it one that it cannot
+    /// read: whether it was heard would not be known.
+    async fn leader_decodes(&self, leader: &Peer, command: &Command) -> bool {
+        let since = command.since();
+        if since <= self.store.state().format() {
+            return true;
+        }
+        let status = status_at(self, self.addresses.address(leader)).await;
+        // One that does not answer now will not hear the command either.
+        status.is_none_or(|status| status.decodes >= since)
     }
 
     fn known_leader(&self) -> (Option<NodeId>, u64) {
@@ -159,20 +173,8 @@ impl Inner {
 
     /// The index a linearizable read must have seen, from wherever the leader is.
     async fn read_index(&self, within: Duration) -> Option<u64> {
-        match self.leader() {
-            Leader::Here => tokio::time::timeout(within, self.read_index.get())
-                .await
-                .ok()?,
-            Leader::At(peer) => {
-                let address = self.addresses.address(&peer);
-                // Asking again is safe, and by then there may be another leader.
-                let within = within.min(READ_INDEX_WITHIN);
-                self.ask(address, Rpc::ReadIndex, Vec::new(), within)
-                    .await
-                    .ok()?
-            }
-            Leader::Unknown => None,
-        }
+        let leaders = self.leaders_read_index.get()?;
+        tokio::time::timeout(within, leaders.get()).await.ok()?
     }
 
     pub(crate) async fn linearize(&self, within: Duration) -> Result<Arc<State>, ReadError> {

@@ -1,7 +1,8 @@
 //! Agreement and durability: openraft and sled behind core's `Replica` port.
 //!
 //! Nothing here knows plaintext, keys, the HTTP API or who may do what. sled is named in `durable.rs`
-//! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `formation`, `upkeep`; then the store:
+//! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `incoming`, `formation`, `membership`,
+//! `election`, `upkeep`; then the store:
 //! `durable`, `writer`, `log_store`, `machine`, `snapshot_files`.
 
 // openraft's errors are large and travel by value through its traits.
@@ -13,10 +14,12 @@ mod files;
 mod formation;
 mod formats;
 pub mod identity;
+mod incoming;
 mod keys;
 mod leading;
 pub mod log_store;
 pub mod machine;
+mod membership;
 mod network;
 pub mod node;
 mod proposer;

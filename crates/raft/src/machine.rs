@@ -1,14 +1,20 @@
 //! The state machine, as openraft wants it: in memory, published whole after every batch, and on disk
 //! as the newest snapshot.
 
-use std::{fs::File, io, path::Path, sync::Arc};
+use std::{
+    fs::File,
+    io,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 use arc_swap::ArcSwap;
 use openraft::{
     AnyError, EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageError as OpenraftError,
     storage::RaftStateMachine,
 };
-use strongroom_core::{Applied, State};
+use strongroom_core::{Applied, LogTime, State};
 use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::{
@@ -31,6 +37,8 @@ pub struct Published {
     pub last_applied: Option<LogId>,
     /// The last membership applied.
     pub membership: StoredMembership,
+    /// When the state's time came to be what it is; `None`: at no entry's.
+    time_since: Option<Instant>,
 }
 
 /// What a node reads by: a pointer load, never waiting for a writer.
@@ -45,6 +53,20 @@ impl View {
     #[must_use]
     pub fn load(&self) -> Arc<Published> {
         self.published.load_full()
+    }
+
+    /// What time it is, by this node's clock or by the log. A clock before 1970 reads as 0.
+    #[must_use]
+    pub fn clock(&self) -> LogTime {
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let published = self.published.load();
+        let passed = published
+            .time_since
+            .map_or(Duration::ZERO, |at| at.elapsed());
+        let by_log = published.state.time().plus_millis(millis(passed));
+        LogTime(millis(since_epoch)).max(by_log)
     }
 
     /// The index of the last entry applied. Changes after it can be [loaded](Self::load).
@@ -103,11 +125,26 @@ impl Machine {
         }
     }
 
-    fn publish(&self, published: Published) {
+    /// The snapshots on disk.
+    #[must_use]
+    pub fn snapshots(&self) -> Arc<SnapshotFiles> {
+        Arc::clone(&self.files)
+    }
+
+    fn publish(&self, mut published: Published) {
+        let before = self.published.load();
+        published.time_since = match before.time_since {
+            Some(since) if before.state.time() == published.state.time() => Some(since),
+            _ => Some(Instant::now()),
+        };
         let index = published.last_applied.map(|id| id.index);
         self.published.store(Arc::new(published));
         self.applied.send_replace(index);
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn from_snapshot((meta, state): (SnapshotMeta, State)) -> Published {
@@ -115,6 +152,7 @@ fn from_snapshot((meta, state): (SnapshotMeta, State)) -> Published {
         state: Arc::new(state),
         last_applied: meta.last_log_id,
         membership: meta.last_membership,
+        time_since: Some(Instant::now()),
     }
 }
 
@@ -259,6 +297,17 @@ impl RaftStateMachine<TypeConfig> for Machine {
             .map_err(|e: io::Error| {
                 StorageError::from(StorageIoError::read_snapshot(None, AnyError::new(&e)))
             })?;
-        Ok(newest.map(|(meta, file)| snapshot(meta, file)))
+        let purged = self.files.kept().borrow().upto.is_some();
+        match newest {
+            Some((meta, file)) => Ok(Some(snapshot(meta, file))),
+            // It was set aside, and openraft takes it for granted: what it held is in memory.
+            None if purged => self
+                .get_snapshot_builder()
+                .await
+                .build_snapshot()
+                .await
+                .map(Some),
+            None => Ok(None),
+        }
     }
 }

@@ -1,24 +1,38 @@
 //! openraft's view of the transport.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use openraft::{
-    error::{InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError, Unreachable},
-    network::{Backoff, RPCOption, RaftNetwork, RaftNetworkFactory},
+    AnyError, OptionalSend,
+    error::{
+        Fatal, InstallSnapshotError, NetworkError, RPCError, RaftError, RemoteError,
+        ReplicationClosed, StreamingError, Unreachable,
+    },
+    network::{
+        Backoff, RPCOption, RaftNetwork, RaftNetworkFactory,
+        snapshot_transport::{Chunked, SnapshotTransport},
+    },
     raft::{
         AppendEntriesRequest, AppendEntriesResponse, InstallSnapshotRequest,
-        InstallSnapshotResponse, VoteRequest, VoteResponse,
+        InstallSnapshotResponse, SnapshotResponse, VoteRequest, VoteResponse,
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
+use tokio::task::JoinHandle;
 
 use crate::{
-    types::{NodeId, Peer, TypeConfig},
+    snapshot_files::{self, SnapshotFiles},
+    types::{LogId, NodeId, Peer, Snapshot, TypeConfig, Vote},
     wire::{self, Addressed, Rpc, Transport, TransportError},
 };
 
 /// How long to leave an unreachable node alone.
 const BACKOFF: Duration = Duration::from_millis(200);
+/// How long a message may be on its way, and how long more for each [`SLICE_BYTES`] of it. openraft
+/// gives up waiting after a heartbeat's interval, and asks again: then the answer to the first sending
+/// counts for the second.
+const MESSAGE_WITHIN: Duration = Duration::from_secs(1);
+const SLICE_BYTES: usize = 64 * 1024;
 
 /// Where nodes are: `VAULT_PEERS` first, since addresses may change between restarts, then what the
 /// membership recorded.
@@ -51,6 +65,7 @@ impl AddressBook {
 pub(crate) struct Network {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) addresses: AddressBook,
+    pub(crate) snapshots: Arc<SnapshotFiles>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -61,6 +76,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             transport: Arc::clone(&self.transport),
             address: self.addresses.address(node).to_owned(),
             target,
+            snapshots: Arc::clone(&self.snapshots),
+            sending: None,
         }
     }
 }
@@ -70,38 +87,100 @@ pub(crate) struct Connection {
     transport: Arc<dyn Transport>,
     address: String,
     target: NodeId,
+    snapshots: Arc<SnapshotFiles>,
+    sending: Option<Sending>,
 }
 
 type RpcFailure<E> = RPCError<NodeId, Peer, RaftError<NodeId, E>>;
+type Appended = Result<AppendEntriesResponse<NodeId>, RpcFailure<openraft::error::Infallible>>;
+
+/// Entries on their way, which go on if openraft does not wait for them.
+struct Sending {
+    what: Extent,
+    answer: JoinHandle<Appended>,
+}
+
+/// What is sent, as far as an answer to it can be told from an answer to something else.
+#[derive(Clone, PartialEq, Eq)]
+struct Extent {
+    vote: Vote,
+    after: Option<LogId>,
+    last: LogId,
+}
+
+impl Extent {
+    /// `None` for a heartbeat, which carries nothing and is sent anew.
+    fn of(rpc: &AppendEntriesRequest<TypeConfig>) -> Option<Self> {
+        Some(Self {
+            vote: rpc.vote,
+            after: rpc.prev_log_id,
+            last: rpc.entries.last()?.log_id,
+        })
+    }
+}
+
+/// Asks a member. Whatever goes wrong but a deadline is left alone for a while, since it would go
+/// wrong again at once: a node whose store has failed, one that does not understand, or another node
+/// at the address. `within`: by the message's size, if nothing else is said.
+async fn send<Request, Reply, E>(
+    transport: &dyn Transport,
+    address: &str,
+    target: NodeId,
+    rpc: Rpc,
+    message: Request,
+    within: Option<Duration>,
+) -> Result<Reply, RpcFailure<E>>
+where
+    Request: Serialize,
+    Reply: DeserializeOwned,
+    E: std::error::Error + DeserializeOwned,
+{
+    let unusable = |error: &(dyn std::error::Error + 'static)| {
+        RPCError::Unreachable(Unreachable::new(&AnyError::error(error.to_string())))
+    };
+    let to = target;
+    let body = wire::encode(&Addressed { to, message }).map_err(|error| unusable(&error))?;
+    let slices = u32::try_from(body.len() / SLICE_BYTES).unwrap_or(u32::MAX);
+    let within = within.unwrap_or(MESSAGE_WITHIN.saturating_mul(slices.saturating_add(1)));
+    let answer = transport.ask(address, rpc, body, within).await;
+    let answer = answer.map_err(|error| match error {
+        TransportError::TimedOut => RPCError::Network(NetworkError::new(&error)),
+        TransportError::Unreachable | TransportError::Failed => unusable(&error),
+    })?;
+    let decoded = wire::decode::<Result<Reply, RaftError<NodeId, E>>>(&answer);
+    match decoded.map_err(|error| unusable(&error))? {
+        Ok(reply) => Ok(reply),
+        Err(RaftError::Fatal(fatal)) => Err(unusable(&fatal)),
+        Err(error) => Err(RPCError::RemoteError(RemoteError::new(target, error))),
+    }
+}
 
 impl Connection {
-    async fn send<Request, Reply, E>(
-        &self,
-        rpc: Rpc,
-        message: Request,
-        option: &RPCOption,
-    ) -> Result<Reply, RpcFailure<E>>
-    where
-        Request: Serialize,
-        Reply: DeserializeOwned,
-        E: std::error::Error + DeserializeOwned,
-    {
-        let body = wire::encode(&Addressed {
-            to: self.target,
-            message,
-        })
-        .map_err(|error| RPCError::Network(NetworkError::new(&error)))?;
-        let answer = self
-            .transport
-            .ask(&self.address, rpc, body, option.hard_ttl())
-            .await;
-        let answer = answer.map_err(|error| match error {
-            TransportError::Unreachable => RPCError::Unreachable(Unreachable::new(&error)),
-            _ => RPCError::Network(NetworkError::new(&error)),
-        })?;
-        wire::decode::<Result<Reply, RaftError<NodeId, E>>>(&answer)
-            .map_err(|error| RPCError::Network(NetworkError::new(&error)))?
-            .map_err(|error| RPCError::RemoteError(RemoteError::new(self.target, error)))
+    /// The answer to the same entries if they are on their way already, else to what is sent now.
+    /// Cancelling it cancels no sending.
+    async fn append(&mut self, rpc: AppendEntriesRequest<TypeConfig>) -> Appended {
+        let what = Extent::of(&rpc);
+        if let Some(sending) = &mut self.sending {
+            let answer = (&mut sending.answer).await;
+            let same = Some(&sending.what) == what.as_ref();
+            self.sending = None;
+            if let (true, Ok(answer)) = (same, answer) {
+                return answer;
+            }
+        }
+        let (transport, address) = (Arc::clone(&self.transport), self.address.clone());
+        let target = self.target;
+        let Some(what) = what else {
+            let transport = transport.as_ref();
+            return send(transport, &address, target, Rpc::Append, rpc, None).await;
+        };
+        let answer = tokio::spawn(async move {
+            send(transport.as_ref(), &address, target, Rpc::Append, rpc, None).await
+        });
+        let sending = self.sending.insert(Sending { what, answer });
+        let answered = (&mut sending.answer).await;
+        self.sending = None;
+        answered.unwrap_or_else(|error| Err(RPCError::Unreachable(Unreachable::new(&error))))
     }
 }
 
@@ -109,9 +188,9 @@ impl RaftNetwork<TypeConfig> for Connection {
     async fn append_entries(
         &mut self,
         rpc: AppendEntriesRequest<TypeConfig>,
-        option: RPCOption,
-    ) -> Result<AppendEntriesResponse<NodeId>, RpcFailure<openraft::error::Infallible>> {
-        self.send(Rpc::Append, rpc, &option).await
+        _option: RPCOption,
+    ) -> Appended {
+        self.append(rpc).await
     }
 
     async fn install_snapshot(
@@ -119,7 +198,43 @@ impl RaftNetwork<TypeConfig> for Connection {
         rpc: InstallSnapshotRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<InstallSnapshotResponse<NodeId>, RpcFailure<InstallSnapshotError>> {
-        self.send(Rpc::Snapshot, rpc, &option).await
+        let (transport, within) = (self.transport.as_ref(), Some(option.hard_ttl()));
+        send(
+            transport,
+            &self.address,
+            self.target,
+            Rpc::Snapshot,
+            rpc,
+            within,
+        )
+        .await
+    }
+
+    /// Checked before it leaves: one that is damaged would stop every node that takes it.
+    async fn full_snapshot(
+        &mut self,
+        vote: Vote,
+        snapshot: Snapshot,
+        cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
+        option: RPCOption,
+    ) -> Result<SnapshotResponse<NodeId>, StreamingError<TypeConfig, Fatal<NodeId>>> {
+        let copy = snapshot.snapshot.try_clone().await;
+        let copy = copy
+            .map_err(|error| NetworkError::new(&error))?
+            .into_std()
+            .await;
+        let checked = tokio::task::spawn_blocking(move || snapshot_files::verify(copy));
+        let wanted = &snapshot.meta;
+        match checked.await {
+            Ok(Ok((found, _))) if found == *wanted => {
+                Chunked::send_snapshot(self, vote, snapshot, cancel, option).await
+            }
+            _ => {
+                self.snapshots.set_aside(&wanted.snapshot_id);
+                let damaged = AnyError::error("the snapshot is damaged; another is written");
+                Err(Unreachable::new(&damaged).into())
+            }
+        }
     }
 
     async fn vote(
@@ -127,7 +242,16 @@ impl RaftNetwork<TypeConfig> for Connection {
         rpc: VoteRequest<NodeId>,
         option: RPCOption,
     ) -> Result<VoteResponse<NodeId>, RpcFailure<openraft::error::Infallible>> {
-        self.send(Rpc::Vote, rpc, &option).await
+        let (transport, within) = (self.transport.as_ref(), Some(option.hard_ttl()));
+        send(
+            transport,
+            &self.address,
+            self.target,
+            Rpc::Vote,
+            rpc,
+            within,
+        )
+        .await
     }
 
     fn backoff(&self) -> Backoff {

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{
-        Arc, OnceLock,
+        Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -23,9 +23,10 @@ use crate::{
     election::Contact,
     formats::Asked,
     identity::{DataDir, Identity},
+    incoming::Incoming,
     network::{AddressBook, Network},
     proposer::{ProposeError, Proposer},
-    read_index::ReadIndex,
+    read_index::{Floor, ReadIndex},
     store::{OpenError, Store},
     types::{NodeId, Peer, Raft, TypeConfig},
     wire::{
@@ -46,6 +47,9 @@ const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// How long a node that stops goes on refusing: who asked in this time asks again on a connection that
 /// is not made any more, and knows that it was not heard. Shorter than [`REFUSED_PAUSE`](crate::leading::REFUSED_PAUSE).
 const FAREWELL: Duration = Duration::from_millis(250);
+/// How long Raft's core may take to answer, and between two times that it is asked.
+const CORE_WITHIN: Duration = Duration::from_secs(2);
+const CORE_EVERY: Duration = Duration::from_millis(500);
 /// Bytes of a snapshot in one message.
 const SNAPSHOT_CHUNK_BYTES: u64 = 1024 * 1024;
 /// Entries in one message; bytes are limited by the log reader.
@@ -92,14 +96,24 @@ pub(crate) struct Inner {
     pub(crate) addresses: AddressBook,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) proposer: Proposer,
+    /// This node's own proof that it leads.
     pub(crate) read_index: ReadIndex,
+    /// The leader's, wherever it is.
+    pub(crate) leaders_read_index: OnceLock<ReadIndex>,
+    /// Whether it belonged to a cluster when it started.
+    has_a_past: bool,
     pub(crate) caught_up: AtomicBool,
+    /// The cluster has gone on without it.
+    pub(crate) removed: AtomicBool,
+    /// Whether Raft's core answers: a disk that hangs takes it along.
+    core_answers: AtomicBool,
     /// Held by each proposal on its way; closed when the node stops.
     pub(crate) proposals: Semaphore,
     stopping: AtomicBool,
     pub(crate) answerer: OnceLock<Answerer>,
     pub(crate) asked: Asked,
     pub(crate) contact: Contact,
+    pub(crate) incoming: Incoming,
     /// One change of the membership at a time.
     pub(crate) admitting: tokio::sync::Mutex<()>,
     _data_dir: DataDir,
@@ -118,8 +132,8 @@ impl Node {
     ) -> Result<Self, StartError> {
         let identity = data_dir.identity.clone();
         let addresses = AddressBook::new(config.peers.clone());
-        let path: PathBuf = data_dir.path.clone();
-        let store = tokio::task::spawn_blocking(move || Store::open(&path))
+        let (path, raft_id): (PathBuf, _) = (data_dir.path.clone(), identity.raft_id);
+        let store = tokio::task::spawn_blocking(move || Store::open(&path, raft_id))
             .await
             .map_err(|error| StartError::Raft(error.to_string()))??
             .recall_committed()
@@ -127,9 +141,17 @@ impl Node {
         let machine = store
             .take_machine()
             .ok_or_else(|| StartError::Raft("no state machine".to_owned()))?;
+        let last = store.log().ends().last_log_id.map(|id| id.index);
+        let vote = store
+            .log()
+            .stored_vote()
+            .map_err(|error| StartError::Raft(error.to_string()))?;
+        let has_a_past = vote.is_some() || last.is_some();
+        let floor = Floor::found(vote, identity.raft_id, last);
         let network = Network {
             transport: Arc::clone(&transport),
             addresses: addresses.clone(),
+            snapshots: store.snapshots(),
         };
         let raft_config = raft_config().map_err(|error| StartError::Raft(error.to_string()))?;
         let raft = Raft::new(
@@ -142,27 +164,37 @@ impl Node {
         .await
         .map_err(|error| StartError::Raft(error.to_string()))?;
         let inner = Arc::new(Inner {
-            proposer: Proposer::start(raft.clone()),
-            read_index: ReadIndex::start(raft.clone()),
+            proposer: Proposer::start(raft.clone(), store.view()),
+            read_index: ReadIndex::of_this_node(raft.clone(), floor),
+            leaders_read_index: OnceLock::new(),
             raft,
             identity,
             config,
             store,
             addresses,
             transport,
+            has_a_past,
             caught_up: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
+            core_answers: AtomicBool::new(true),
             proposals: Semaphore::new(PROPOSALS as usize),
             stopping: AtomicBool::new(false),
             answerer: OnceLock::new(),
             asked: Asked::default(),
             contact: Contact::default(),
+            incoming: Incoming::default(),
             admitting: tokio::sync::Mutex::default(),
             _data_dir: data_dir,
         });
+        let leaders = ReadIndex::of_the_leader(Arc::downgrade(&inner));
+        // Nobody else has set it: the node is new.
+        let _ = inner.leaders_read_index.set(leaders);
         crate::election::start(&inner);
         crate::formation::start(&inner);
         crate::formats::start(&inner);
+        crate::membership::start(&inner);
         crate::upkeep::start(&inner);
+        tokio::spawn(watch_core(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
 
@@ -179,8 +211,10 @@ impl Node {
         if inner.config.peers.len() > 1 {
             tokio::time::sleep(FAREWELL).await;
         }
-        if let Err(error) = self.inner.raft.shutdown().await {
-            tracing::warn!(%error, "Raft did not stop cleanly");
+        match tokio::time::timeout(DRAIN_WITHIN, inner.raft.shutdown()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "Raft did not stop cleanly"),
+            Err(_) => tracing::warn!("Raft did not stop in time: does the disk hang?"),
         }
     }
 
@@ -188,6 +222,13 @@ impl Node {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.inner.stopping.load(Ordering::Acquire)
+    }
+
+    /// Notes what the beginning of a message says, before it has arrived as a whole.
+    pub fn hears(&self, rpc: Rpc, beginning: &[u8]) {
+        if matches!(rpc, Rpc::Append | Rpc::Snapshot) {
+            self.inner.heard_beginning(beginning);
+        }
     }
 
     /// Answers another node.
@@ -200,7 +241,7 @@ impl Node {
             Rpc::Append => {
                 let message: AppendEntriesRequest<TypeConfig> = inner.addressed(&body)?;
                 inner.heard_from_leader(&message.vote);
-                wire::encode(&inner.raft.append_entries(message).await)
+                wire::encode(&inner.append(message).await?)
             }
             Rpc::Vote => {
                 let message = inner.addressed(&body)?;
@@ -213,12 +254,15 @@ impl Node {
             Rpc::Snapshot => {
                 let message: InstallSnapshotRequest<TypeConfig> = inner.addressed(&body)?;
                 inner.heard_from_leader(&message.vote);
-                wire::encode(&inner.raft.install_snapshot(message).await)
+                wire::encode(&inner.receive_snapshot(message).await)
             }
             Rpc::Status => wire::encode(&inner.status()),
             Rpc::Join => {
-                let joiner = wire::decode(&body)?;
-                wire::encode(&crate::formation::admit(inner, joiner).await)
+                let (joiner, inner) = (wire::decode(&body)?, Arc::clone(inner));
+                // To its end, also if the joiner hangs up: half a change of the membership would stay.
+                let admitted =
+                    tokio::spawn(async move { crate::formation::admit(&inner, joiner).await });
+                wire::encode(&admitted.await.map_err(|_| WireError::Busy)?)
             }
             Rpc::Submit => {
                 let request: SubmitRequest = wire::decode(&body)?;
@@ -237,6 +281,20 @@ impl Node {
                 .map(|answer| answer(&body))
                 .unwrap_or_default()),
         }
+    }
+}
+
+/// A core that waits for a disk that hangs reports nothing, and its metrics stay as they were.
+async fn watch_core(weak: Weak<Inner>) {
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        let asked = inner.raft.with_raft_state(|_| ());
+        let answers = tokio::time::timeout(CORE_WITHIN, asked).await.is_ok();
+        if inner.core_answers.swap(answers, Ordering::AcqRel) != answers {
+            tracing::warn!(answers, "Raft's core has changed whether it answers");
+        }
+        drop(inner);
+        tokio::time::sleep(CORE_EVERY).await;
     }
 }
 
@@ -276,10 +334,19 @@ impl Inner {
             raft_id: self.identity.raft_id,
             version: self.config.version.clone(),
             decodes: self.config.decodes,
-            member: metrics.membership_config.nodes().next().is_some(),
+            // Metrics know no membership until Raft's core has first reported.
+            member: self.has_a_past || metrics.membership_config.nodes().next().is_some(),
             leader: metrics.current_leader,
             applied: metrics.last_applied.map(|id| id.index),
+            silence_ms: u64::try_from(self.contact.silence().as_millis()).unwrap_or(u64::MAX),
+            membership: metrics.membership_config.log_id().map(|id| id.index),
+            voters: metrics.membership_config.voter_ids().collect(),
         }
+    }
+
+    /// Whether Raft's core answers.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.core_answers.load(Ordering::Acquire)
     }
 
     pub(crate) fn store_failed(&self) -> bool {

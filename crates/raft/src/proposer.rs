@@ -3,16 +3,14 @@
 //! While an entry is on its way to the disks, the next commands gather; so one disk sync and one
 //! message carry as many commands as there are writers waiting, without a timer.
 
-use std::{
-    sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::sync::Arc;
 
-use strongroom_core::{Command, LogTime, Proposal, Submitted, limits};
+use strongroom_core::{Command, Proposal, Submitted, limits};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
     leading::LAST_WORDS,
+    machine::View,
     types::{Raft, RaftMetrics, ServerState, position},
 };
 
@@ -45,9 +43,9 @@ pub(crate) struct Proposer {
 
 impl Proposer {
     /// Starts the gathering task on the current runtime.
-    pub(crate) fn start(raft: Raft) -> Self {
+    pub(crate) fn start(raft: Raft, view: View) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(gather(raft, waiting));
+        tokio::spawn(gather(raft, view, waiting));
         Self { queue }
     }
 
@@ -63,7 +61,7 @@ impl Proposer {
     }
 }
 
-async fn gather(raft: Raft, mut waiting: mpsc::Receiver<Waiting>) {
+async fn gather(raft: Raft, view: View, mut waiting: mpsc::Receiver<Waiting>) {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
     let mut held_over = None;
     loop {
@@ -79,9 +77,9 @@ async fn gather(raft: Raft, mut waiting: mpsc::Receiver<Waiting>) {
         };
         let (batch, surplus) = fill(first, &mut waiting);
         held_over = surplus;
-        let raft = raft.clone();
+        let (raft, view) = (raft.clone(), view.clone());
         tokio::spawn(async move {
-            propose_batch(&raft, batch).await;
+            propose_batch(&raft, &view, batch).await;
             drop(permit);
         });
     }
@@ -102,7 +100,7 @@ fn fill(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> (Vec<Waiting>,
     (batch, None)
 }
 
-async fn propose_batch(raft: &Raft, batch: Vec<Waiting>) {
+async fn propose_batch(raft: &Raft, view: &View, batch: Vec<Waiting>) {
     // Whoever gave up meanwhile was told that nothing happened or that it may: leaving the command
     // out is right in both cases.
     let (commands, replies): (Vec<_>, Vec<_>) = batch
@@ -122,7 +120,7 @@ async fn propose_batch(raft: &Raft, batch: Vec<Waiting>) {
         return answer_all(replies, ProposeError::NotLeader);
     }
     let proposal = Proposal {
-        time: now(),
+        time: view.clock(),
         commands,
     };
     let written = tokio::select! {
@@ -160,12 +158,4 @@ fn answer_all(replies: Vec<oneshot::Sender<Result<Submitted, ProposeError>>>, er
     for reply in replies {
         let _ = reply.send(Err(error));
     }
-}
-
-/// The leader's stamp. A clock before 1970 reads as 0; `State` never lets time go back.
-fn now() -> LogTime {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    LogTime(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use strongroom_core::{
-    ClusterView, Command, LogPosition, ReadError, ReadGate, Readiness, Replica, State, SubmitError,
-    Submitted,
+    ClusterView, Command, LogPosition, LogTime, ReadError, ReadGate, Readiness, Replica, State,
+    SubmitError, Submitted,
     replica::{Answerer, PortFuture},
 };
 
@@ -44,6 +44,9 @@ impl Replica for Node {
     }
 
     fn local(&self) -> Result<Arc<State>, ReadError> {
+        if self.inner.removed.load(Ordering::Acquire) {
+            return Err(ReadError::Removed);
+        }
         if !self.inner.caught_up.load(Ordering::Acquire) {
             return Err(ReadError::Starting);
         }
@@ -65,10 +68,15 @@ impl Replica for Node {
         })
     }
 
+    fn clock(&self) -> LogTime {
+        self.inner.store.view().clock()
+    }
+
     fn leads_in(&self) -> Option<u64> {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow();
-        let leads = metrics.state == ServerState::Leader
+        let leads = self.inner.is_alive()
+            && metrics.state == ServerState::Leader
             && metrics.current_leader == Some(self.inner.raft_id());
         leads.then_some(metrics.current_term)
     }
@@ -76,6 +84,9 @@ impl Replica for Node {
     fn readiness(&self) -> Readiness {
         if self.inner.store_failed() {
             return Readiness::StoreFailed;
+        }
+        if self.inner.removed.load(Ordering::Acquire) {
+            return Readiness::Removed;
         }
         if !self.inner.caught_up.load(Ordering::Acquire) {
             return Readiness::Starting;
@@ -87,7 +98,7 @@ impl Replica for Node {
             && metrics
                 .millis_since_quorum_ack
                 .is_none_or(|silence| silence > QUORUM_SILENCE_MS);
-        if metrics.current_leader.is_none() || quorum_is_silent {
+        if metrics.current_leader.is_none() || quorum_is_silent || !self.inner.is_alive() {
             return Readiness::NoLeader;
         }
         Readiness::Ready

@@ -9,6 +9,7 @@ use std::{
 };
 
 use strongroom_core::State;
+use tokio::sync::watch;
 
 use crate::{
     durable::OpenError,
@@ -21,9 +22,19 @@ const SUFFIX: &str = "snapshot";
 const TEMPORARY: &str = "tmp";
 const BUFFER_BYTES: usize = 256 * 1024;
 
+/// How far the snapshots on disk go: only so far may the log be purged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Kept {
+    /// The last entry in the newest snapshot that is durable.
+    pub upto: Option<u64>,
+    /// A snapshot was to be kept, and could not be.
+    pub failed: bool,
+}
+
 /// The directory of snapshots. The newest is kept.
 pub struct SnapshotFiles {
     dir: PathBuf,
+    kept: watch::Sender<Kept>,
     current: Mutex<Option<Current>>,
     /// The file that a snapshot is being received into.
     incoming: Mutex<Option<PathBuf>>,
@@ -32,6 +43,7 @@ pub struct SnapshotFiles {
 struct Current {
     meta: SnapshotMeta,
     path: PathBuf,
+    bytes: u64,
 }
 
 impl SnapshotFiles {
@@ -57,6 +69,7 @@ impl SnapshotFiles {
         paths.sort();
         let files = Self {
             dir,
+            kept: watch::Sender::new(Kept::default()),
             current: Mutex::new(None),
             incoming: Mutex::new(None),
         };
@@ -67,11 +80,48 @@ impl SnapshotFiles {
         for older in paths {
             fs::remove_file(&older).map_err(OpenError::io(&older))?;
         }
+        let bytes = fs::metadata(&newest).map_err(OpenError::io(&newest))?.len();
+        files.note_kept(&meta);
         *files.current() = Some(Current {
             meta: meta.clone(),
             path: newest,
+            bytes,
         });
         Ok((files, Some((meta, state))))
+    }
+
+    /// How far the snapshots on disk go, now and from now on.
+    #[must_use]
+    pub fn kept(&self) -> watch::Receiver<Kept> {
+        self.kept.subscribe()
+    }
+
+    fn note_kept(&self, meta: &SnapshotMeta) {
+        let index = meta.last_log_id.map(|id| id.index);
+        self.kept
+            .send_modify(|kept| kept.upto = kept.upto.max(index));
+    }
+
+    /// Bytes of the newest snapshot; 0 if there is none.
+    #[must_use]
+    pub fn newest_bytes(&self) -> u64 {
+        self.current().as_ref().map_or(0, |current| current.bytes)
+    }
+
+    /// Sets the newest snapshot aside if it is this one: it was found damaged. The state that it holds
+    /// is in memory, and written anew when it is asked for.
+    pub fn set_aside(&self, id: &str) {
+        let mut current = self.current();
+        let Some(damaged) = current.take_if(|current| current.meta.snapshot_id == id) else {
+            return;
+        };
+        let aside = damaged.path.with_extension("damaged");
+        match fs::rename(&damaged.path, &aside) {
+            Ok(()) => {
+                tracing::error!(file = %aside.display(), "a snapshot is damaged, and set aside")
+            }
+            Err(error) => tracing::error!(%error, "a snapshot is damaged, and cannot be set aside"),
+        }
     }
 
     fn load(&self, path: &Path) -> Result<(SnapshotMeta, State), OpenError> {
@@ -126,7 +176,16 @@ impl SnapshotFiles {
     ///
     /// # Errors
     /// See [`SnapshotError`]; what was there before stays.
-    pub fn install(&self, mut file: File, meta: &SnapshotMeta) -> Result<State, SnapshotError> {
+    pub fn install(&self, file: File, meta: &SnapshotMeta) -> Result<State, SnapshotError> {
+        let installed = self.try_install(file, meta);
+        if installed.is_err() {
+            // Who waits for it to purge the log must not wait for ever.
+            self.kept.send_modify(|kept| kept.failed = true);
+        }
+        installed
+    }
+
+    fn try_install(&self, mut file: File, meta: &SnapshotMeta) -> Result<State, SnapshotError> {
         let (found, state) = verify(&mut file)?;
         if found != *meta {
             return Err(SnapshotError::Mislabelled);
@@ -181,10 +240,13 @@ impl SnapshotFiles {
             .join(format!("{index:020}-{:016x}.{SUFFIX}", random()?));
         fs::rename(temporary, &path)?;
         files::sync_dir(&self.dir)?;
+        self.note_kept(meta);
         let file = File::open(&path)?;
+        let bytes = file.metadata()?.len();
         if let Some(older) = current.replace(Current {
             meta: meta.clone(),
             path,
+            bytes,
         }) {
             self.discard(&older.path);
         }
@@ -219,12 +281,12 @@ impl SnapshotFiles {
     }
 }
 
-/// Reads a snapshot from its beginning and checks it. Whoever receives one calls this before handing
-/// it to openraft, for which a snapshot that does not install is the end of the node. Blocks.
+/// Reads a snapshot from its beginning and checks it. Whoever sends or receives one calls this first:
+/// one that does not install is the end of the node that takes it. Blocks.
 ///
 /// # Errors
 /// See [`SnapshotError`].
-pub fn verify(file: &mut File) -> Result<(SnapshotMeta, State), SnapshotError> {
+pub fn verify(mut file: impl io::Read + Seek) -> Result<(SnapshotMeta, State), SnapshotError> {
     file.rewind()?;
     snapshot_codec::read(&mut BufReader::with_capacity(BUFFER_BYTES, file))
 }

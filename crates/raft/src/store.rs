@@ -1,7 +1,7 @@
 //! What a node keeps: the log store and the state machine, opened together.
 
 use std::{
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -13,6 +13,7 @@ pub(crate) use crate::durable::OpenError;
 use crate::{
     log_store::LogStore,
     machine::{Machine, View},
+    snapshot_files::SnapshotFiles,
 };
 
 /// The log, the vote, the snapshots and what has been applied.
@@ -21,7 +22,7 @@ pub(crate) struct Store {
     /// Taken by openraft at the start.
     machine: Mutex<Option<Machine>>,
     view: View,
-    snapshots: PathBuf,
+    snapshots: Arc<SnapshotFiles>,
     /// What this node had committed when it stopped.
     committed_before: Option<u64>,
 }
@@ -31,17 +32,19 @@ impl Store {
     ///
     /// # Errors
     /// See [`OpenError`].
-    pub(crate) fn open(data_dir: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn open(data_dir: &Path, raft_id: u64) -> Result<Self, OpenError> {
         let log = LogStore::open(data_dir)?;
+        log.claim(raft_id)?;
         let machine = Machine::open(data_dir)?;
         // A log that was purged up to a snapshot is of no use without that snapshot.
         machine.check_against(log.ends().last_purged_log_id, data_dir)?;
-        let view = machine.view();
+        let (view, snapshots) = (machine.view(), machine.snapshots());
+        log.follow_snapshots(snapshots.kept());
         Ok(Self {
             log,
             machine: Mutex::new(Some(machine)),
             view,
-            snapshots: data_dir.join("snapshots"),
+            snapshots,
             committed_before: None,
         })
     }
@@ -58,6 +61,10 @@ impl Store {
         self
     }
 
+    pub(crate) fn snapshots(&self) -> Arc<SnapshotFiles> {
+        Arc::clone(&self.snapshots)
+    }
+
     pub(crate) fn log(&self) -> LogStore {
         self.log.clone()
     }
@@ -68,6 +75,11 @@ impl Store {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
+    }
+
+    /// The way to read what has been applied.
+    pub(crate) fn view(&self) -> View {
+        self.view.clone()
     }
 
     pub(crate) fn failed(&self) -> bool {
@@ -123,13 +135,6 @@ impl Store {
 
     /// Bytes of the newest snapshot; 0 if there is none.
     pub(crate) fn snapshot_bytes(&self) -> u64 {
-        let Ok(entries) = std::fs::read_dir(&self.snapshots) else {
-            return 0;
-        };
-        entries
-            .filter_map(|entry| entry.ok()?.metadata().ok())
-            .map(|metadata| metadata.len())
-            .max()
-            .unwrap_or(0)
+        self.snapshots.newest_bytes()
     }
 }

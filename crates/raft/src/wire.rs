@@ -96,6 +96,9 @@ pub enum WireError {
     /// The message is for another node, perhaps one that had this address before.
     #[error("the message is for another node")]
     Misaddressed,
+    /// Too many messages of a leader wait already.
+    #[error("too many messages wait")]
+    Busy,
 }
 
 /// A Raft message with the id of the node it is for: an address may have been taken over.
@@ -103,6 +106,16 @@ pub enum WireError {
 pub(crate) struct Addressed<T> {
     pub(crate) to: u64,
     pub(crate) message: T,
+}
+
+/// Who a leader's message is for, and the leader's term, from the first bytes of it: what
+/// [`Addressed`] begins with, and then the vote that AppendEntries and InstallSnapshot begin with.
+pub(crate) fn leaders_term(beginning: &[u8]) -> Option<(u64, u64)> {
+    let (&WIRE_FORMAT, body) = beginning.split_first()? else {
+        return None;
+    };
+    let ((to, term), _) = postcard::take_from_bytes::<(u64, u64)>(body).ok()?;
+    Some((to, term))
 }
 
 /// A node about itself.
@@ -117,6 +130,11 @@ pub(crate) struct NodeStatus {
     pub(crate) member: bool,
     pub(crate) leader: Option<u64>,
     pub(crate) applied: Option<u64>,
+    /// Milliseconds since it heard of a leader, or gave its vote.
+    pub(crate) silence_ms: u64,
+    /// The index of the newest membership that it knows, and the voters in it.
+    pub(crate) membership: Option<u64>,
+    pub(crate) voters: Vec<u64>,
 }
 
 /// A node that wants to become a member.
@@ -165,5 +183,49 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> 
     match bytes.split_first() {
         Some((&WIRE_FORMAT, body)) => postcard::from_bytes(body).map_err(|_| WireError::Malformed),
         _ => Err(WireError::Malformed),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::raft::{AppendEntriesRequest, InstallSnapshotRequest};
+
+    use super::*;
+    use crate::types::{SnapshotMeta, TypeConfig, Vote};
+
+    #[test]
+    fn a_leaders_messages_begin_with_who_they_are_for_and_its_term() {
+        let vote = Vote::new_committed(300, 7);
+        let append = AppendEntriesRequest::<TypeConfig> {
+            vote,
+            prev_log_id: None,
+            entries: Vec::new(),
+            leader_commit: None,
+        };
+        let snapshot = InstallSnapshotRequest::<TypeConfig> {
+            vote,
+            meta: SnapshotMeta::default(),
+            offset: 0,
+            data: vec![1; 100],
+            done: false,
+        };
+        let to = u64::MAX;
+        for bytes in [
+            encode(&Addressed {
+                to,
+                message: append,
+            }),
+            encode(&Addressed {
+                to,
+                message: snapshot,
+            }),
+        ] {
+            let bytes = bytes.unwrap();
+            assert_eq!(leaders_term(&bytes), Some((to, 300)));
+            assert_eq!(leaders_term(&bytes[..14]), Some((to, 300)));
+            assert_eq!(leaders_term(&bytes[..5]), None);
+        }
+        assert_eq!(leaders_term(&[]), None);
+        assert_eq!(leaders_term(&[WIRE_FORMAT + 1, 0, 0]), None);
     }
 }

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::watch;
 
 use crate::{
-    durable::{Disk, DiskError},
+    durable::{CHUNK_BYTES, Disk, DiskError},
     keys::Key,
     rows,
 };
@@ -21,8 +21,11 @@ use crate::{
 const GROUP_REQUESTS: usize = 1_024;
 /// Bytes that share one barrier at most, one request aside.
 const GROUP_BYTES: usize = 4 * 1024 * 1024;
-/// Rows removed at a time when purging; what waits is served in between.
-const PURGE_ROWS: usize = 256;
+/// Rows removed at a time when purging, with nothing else to do. Each weighs a chunk at most: together
+/// they stay below what makes a barrier of its own.
+const PURGE_ROWS: usize = 15;
+/// Rows removed for each row written, so that purging keeps up with writers that never rest.
+const PURGE_PER_ROW: usize = 2;
 /// How long a lazy write may wait for a barrier of another's.
 const LAZY_DELAY: Duration = Duration::from_millis(250);
 
@@ -39,6 +42,14 @@ pub(crate) enum Change {
 }
 
 impl Change {
+    /// Rows that it writes, as far as purging has to keep up with them.
+    fn rows(&self) -> usize {
+        match self {
+            Self::Entry { bytes, .. } => bytes.len() / CHUNK_BYTES + 1,
+            Self::Value { .. } | Self::Purge { .. } | Self::Truncate { .. } => 1,
+        }
+    }
+
     fn weight(&self) -> usize {
         match self {
             Self::Entry { bytes, .. } => bytes.len(),
@@ -172,28 +183,57 @@ struct Loop {
 impl Loop {
     fn run(mut self) {
         while let Some(group) = self.next_group() {
+            let written = group
+                .iter()
+                .flat_map(|r| &r.changes)
+                .map(Change::rows)
+                .sum();
             let (changes, waiting): (Vec<_>, Vec<_>) = group
                 .into_iter()
                 .map(|request| (request.changes, request.done))
                 .unzip();
             let waiting: Vec<Done> = waiting.into_iter().flatten().collect();
-            // sled panics on what it thinks cannot happen. After that nothing it says counts.
-            let written = catch_unwind(AssertUnwindSafe(|| {
-                self.write(changes.into_iter().flatten(), !waiting.is_empty())
-            }))
-            .unwrap_or_else(|_| Err(DiskError("sled panicked".to_owned())));
-            let result = written.map_err(|e| StoreFailed(e.0.into()));
-            if let Err(failed) = &result {
-                tracing::error!(reason = %failed.0, "the store has failed; nothing more is written");
-                self.fail.send_replace(Some(failed.clone()));
-            }
+            let awaited = !waiting.is_empty();
+            let result = self.guarded(|this| this.write(changes.into_iter().flatten(), awaited));
             for done in waiting {
                 done(result.clone());
             }
+            let result = result.and_then(|()| self.guarded(|this| this.purge_some(written)));
             if let Err(failed) = result {
                 return self.refuse(&failed);
             }
         }
+    }
+
+    /// Does something with the disk. If that fails, so has the store.
+    fn guarded(
+        &mut self,
+        work: impl FnOnce(&mut Self) -> Result<(), DiskError>,
+    ) -> Result<(), StoreFailed> {
+        // sled panics on what it thinks cannot happen. After that nothing it says counts.
+        let done = catch_unwind(AssertUnwindSafe(|| work(self)))
+            .unwrap_or_else(|_| Err(DiskError("sled panicked".to_owned())));
+        done.map_err(|error| {
+            let failed = StoreFailed(error.0.into());
+            tracing::error!(reason = %failed.0, "the store has failed; nothing more is written");
+            self.fail.send_replace(Some(failed.clone()));
+            failed
+        })
+    }
+
+    /// Removes some of what was purged. After who waited has been told: nobody waits for this.
+    fn purge_some(&mut self, written: usize) -> Result<(), DiskError> {
+        let Some(Purging { from, upto }) = self.purging.take() else {
+            return Ok(());
+        };
+        let rows = match written {
+            0 => PURGE_ROWS,
+            written => written * PURGE_PER_ROW,
+        };
+        self.purging =
+            rows::purge(&self.disk, from, upto, rows)?.map(|from| Purging { from, upto });
+        self.dirty = true;
+        Ok(())
     }
 
     /// All that waits, up to a limit. Empty when there is only background work; `None` at the end.
@@ -250,16 +290,12 @@ impl Loop {
             lazy = true;
             self.apply(change)?;
         }
-        if let Some(Purging { from, upto }) = self.purging.take() {
-            self.purging =
-                rows::purge(&self.disk, from, upto, PURGE_ROWS)?.map(|from| Purging { from, upto });
-        }
         let idle = !lazy && self.purging.is_none();
         if awaited || (self.dirty && idle) {
             self.disk.barrier()?;
             self.dirty = false;
         } else {
-            self.dirty = true;
+            self.dirty |= lazy;
         }
         Ok(())
     }

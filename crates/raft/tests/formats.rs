@@ -6,70 +6,13 @@
     clippy::panic
 )]
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, OnceLock},
-    time::Duration,
-};
+mod wires;
 
-use bytes::Bytes;
-use strongroom_core::{
-    Applied, Command, KmsKeyId, MountName, Replica, SubmitError, command::MountSettings,
-    replica::PortFuture, rewrap::Watermark,
-};
-use strongroom_raft::{DataDir, Node, NodeConfig, Rpc, Transport, TransportError};
+use std::{sync::Arc, time::Duration};
 
-const WITHIN: Duration = Duration::from_secs(20);
+use strongroom_core::{Applied, Command, KmsKeyId, Replica, SubmitError, rewrap::Watermark};
 
-/// Carries messages between the nodes of this process, by address.
-#[derive(Default)]
-struct Wires(Mutex<HashMap<String, Arc<OnceLock<Arc<Node>>>>>);
-
-impl Transport for Wires {
-    fn ask<'a>(
-        &'a self,
-        address: &'a str,
-        rpc: Rpc,
-        body: Vec<u8>,
-        within: Duration,
-    ) -> PortFuture<'a, Result<Bytes, TransportError>> {
-        Box::pin(async move {
-            let place = self.0.lock().unwrap().get(address).cloned();
-            let node = place.and_then(|place| place.get().cloned());
-            let node = node.ok_or(TransportError::Unreachable)?;
-            let answer = tokio::time::timeout(within, node.serve(rpc, body.into())).await;
-            answer
-                .map_err(|_| TransportError::TimedOut)?
-                .map(Bytes::from)
-                .map_err(|_| TransportError::Failed)
-        })
-    }
-}
-
-async fn start(dir: &tempfile::TempDir, wires: &Arc<Wires>, name: &str, decodes: u8) -> Arc<Node> {
-    let peers: BTreeMap<_, _> = ["1", "2", "3"]
-        .map(|name| (name.to_owned(), format!("node-{name}")))
-        .into();
-    let config = NodeConfig {
-        name: name.to_owned(),
-        peers,
-        version: "test".to_owned(),
-        decodes,
-        snapshot_log_bytes: 1 << 20,
-        snapshot_log_entries: 1_000,
-    };
-    let data_dir = DataDir::open(&dir.path().join(name), name).unwrap();
-    let transport: Arc<dyn Transport> = Arc::clone(wires) as Arc<dyn Transport>;
-    let node = Arc::new(Node::start(data_dir, config, transport).await.unwrap());
-    let place = Arc::new(OnceLock::new());
-    place.set(Arc::clone(&node)).ok().unwrap();
-    wires
-        .0
-        .lock()
-        .unwrap()
-        .insert(format!("node-{name}"), place);
-    node
-}
+use wires::{WITHIN, Wires, mount, start};
 
 /// A command that the first format does not hold.
 fn newer() -> Command {
@@ -96,15 +39,6 @@ fn another() -> Command {
     command
 }
 
-fn older(name: &str) -> Command {
-    let command = Command::CreateMount {
-        mount: MountName::parse(name).unwrap(),
-        settings: MountSettings::default(),
-    };
-    assert_eq!(command.since(), 1);
-    command
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_waits_for_the_oldest_member() {
     let newest = strongroom_core::codec::FORMAT;
@@ -119,7 +53,7 @@ async fn a_command_waits_for_the_oldest_member() {
     }
     // What every version decodes is replicated, and through every node.
     for (node, name) in [(&one, "a"), (&two, "b"), (&three, "c")] {
-        let submitted = node.submit(older(name), WITHIN).await;
+        let submitted = node.submit(mount(name), WITHIN).await;
         assert!(
             matches!(submitted.unwrap().applied, Applied::Effect(_)),
             "{name}"
@@ -134,7 +68,7 @@ async fn a_command_waits_for_the_oldest_member() {
     }
 
     // A member that cannot be asked has announced nothing.
-    wires.0.lock().unwrap().remove("node-3");
+    wires.remove("3");
     three.shutdown().await;
     drop(three);
     let submitted = one.submit(newer(), WITHIN).await;
@@ -159,7 +93,7 @@ async fn a_command_waits_for_the_oldest_member() {
     assert!(matches!(accepted.applied, Applied::Effect(_)));
 
     // From now on it holds, also while a member is away, and whoever leads.
-    wires.0.lock().unwrap().remove("node-3");
+    wires.remove("3");
     three.shutdown().await;
     drop(three);
     for node in [&one, &two] {
@@ -174,7 +108,7 @@ async fn a_command_waits_for_the_oldest_member() {
     let member = view.nodes.iter().find(|node| node.name == "3").unwrap();
     assert!(!member.reachable, "the one that is gone is still listed");
     three.shutdown().await;
-    wires.0.lock().unwrap().remove("node-3");
+    wires.remove("3");
     drop(three);
     std::fs::remove_dir_all(dir.path().join("3")).unwrap();
     let three = start(&dir, &wires, "3", newest).await;

@@ -28,8 +28,9 @@ use crate::{
     targets::ConfiguredTargets,
 };
 
-/// Connections of other nodes at a time: each keeps a few.
-const RAFT_CONNECTIONS: usize = 256;
+/// Connections of other nodes at a time: each keeps a few, and has some dozens when it passes on many
+/// requests.
+const RAFT_CONNECTIONS: usize = 2_048;
 /// This version, as others are told.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long the announcement of a cluster of one waits for it to be ready.

@@ -10,7 +10,7 @@ use strongroom_core::{
 use strongroom_seal::AdminToken;
 
 use crate::{
-    context::{RequestContext, now},
+    context::RequestContext,
     error::VaultError,
     operation::Operation,
     vault::{Event, Vault},
@@ -185,7 +185,7 @@ impl Vault {
             Presented::Token(token) => token.fingerprint(),
         };
         let state = self.fresh_state(context).await?;
-        let Some((name, grant)) = state.grant(&fingerprint, now()) else {
+        let Some((name, grant)) = state.grant(&fingerprint, self.replica.clock()) else {
             // It may be the bootstrap token, which is not taken up yet: no reason to lock out.
             if self.config.bootstrap.is_some() && !state.bootstrap_closed() {
                 return Err(VaultError::Starting);
@@ -215,7 +215,7 @@ impl Vault {
             self.record(context, event).await?;
             self.take_use(context, fingerprint).await?;
         }
-        self.last_used.note(name, now());
+        self.last_used.note(name, self.replica.clock());
         Ok((name.clone(), Arc::clone(role), Arc::clone(&state)))
     }
 

@@ -2,10 +2,8 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
-
-use strongroom_core::LogTime;
 
 /// One request, as every use case sees it. No call can omit it.
 #[derive(Clone, Debug)]
@@ -38,15 +36,6 @@ impl RequestContext {
     pub fn left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
-}
-
-/// This node's clock. A clock before 1970 reads as 0.
-#[must_use]
-pub fn now() -> LogTime {
-    let since_epoch = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    LogTime(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// 128 random bits in hexadecimal.

@@ -71,6 +71,9 @@ pub enum VaultError {
     /// This node is not ready yet.
     #[error("this node is starting")]
     Starting,
+    /// The cluster has gone on without this node.
+    #[error("this node was removed from its cluster")]
+    Removed,
     /// This node can no longer store anything.
     #[error("this node's store has failed")]
     StoreFailed,
@@ -103,6 +106,7 @@ impl From<ReadError> for VaultError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Starting => Self::Starting,
+            ReadError::Removed => Self::Removed,
             ReadError::NoLeader => Self::NoLeader,
             ReadError::StoreFailed => Self::StoreFailed,
         }

@@ -15,6 +15,8 @@ use crate::{
 pub enum NotReady {
     /// It has not caught up, or the bootstrap token has not been taken up yet.
     Starting,
+    /// The cluster has gone on without it.
+    Removed,
     /// It knows no leader, or the leader has no quorum.
     NoLeader,
     /// It can no longer store.
@@ -31,6 +33,7 @@ impl NotReady {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Starting => "starting",
+            Self::Removed => "removed",
             Self::NoLeader => "no_leader",
             Self::StoreFailed => "store_failed",
             Self::AuditUnavailable => "audit_unavailable",
@@ -61,6 +64,7 @@ impl Vault {
         match self.replica.readiness() {
             Readiness::StoreFailed => Err(NotReady::StoreFailed),
             Readiness::Starting => Err(NotReady::Starting),
+            Readiness::Removed => Err(NotReady::Removed),
             Readiness::NoLeader => Err(NotReady::NoLeader),
             Readiness::Ready if !self.bootstrap_settled() => Err(NotReady::Starting),
             Readiness::Ready if !self.kms_health.works() => Err(NotReady::KmsUnavailable),

@@ -12,7 +12,7 @@ use strongroom_core::{Readiness, SecretName};
 use strongroom_seal::{Binding, BreakerState, KmsError};
 use tokio::{task::JoinSet, time::MissedTickBehavior};
 
-use crate::{context::now, vault::Vault};
+use crate::vault::Vault;
 
 /// Between two looks at whether this node has caught up, or KMS has come back.
 const GLANCE: Duration = Duration::from_millis(500);
@@ -123,7 +123,7 @@ async fn warm(vault: &Arc<Vault>, name: SecretName) -> Warmed {
     };
     let current = state.secret(&name).and_then(|secret| secret.current());
     let Some((number, sealed)) = current.and_then(|version| {
-        let sealed = version.readable(now().max(state.time()))?;
+        let sealed = version.readable(vault.replica.clock())?;
         Some((version.number, sealed))
     }) else {
         return Warmed::Done;

@@ -20,7 +20,7 @@ use strongroom_seal::{Plaintext, generate_value};
 
 use crate::{
     authorize::Authorized,
-    context::{RequestContext, now},
+    context::RequestContext,
     error::VaultError,
     operation::Rotate,
     payload,
@@ -73,9 +73,7 @@ impl Vault {
         if let Some(pending) = &secret.pending {
             return Ok(Turned::Begun(pending.version.number));
         }
-        let payload = self
-            .next_payload(&permit.context, name, secret, state)
-            .await?;
+        let payload = self.next_payload(&permit.context, name, secret).await?;
         let number = secret.current_version + 1;
         let sealed = self
             .seal_version(&permit.context, name, number, &payload)
@@ -134,7 +132,7 @@ impl Vault {
         let secret = state.secret(name).ok_or(VaultError::NotFound)?;
         let sealed = secret
             .version(number)
-            .and_then(|version| version.readable(now().max(state.time())))
+            .and_then(|version| version.readable(self.replica.clock()))
             .ok_or(VaultError::VersionMismatch)?;
         let opened = self.open_version(context, name, number, sealed).await?;
         let summary = SecretSummary {
@@ -151,7 +149,6 @@ impl Vault {
         context: &RequestContext,
         name: &SecretName,
         secret: &Secret,
-        state: &State,
     ) -> Result<Plaintext, VaultError> {
         let Kind::Automatic {
             generator:
@@ -167,7 +164,7 @@ impl Vault {
         };
         let value = generate_value(*length, charset)
             .map_err(|_| VaultError::invalid("the generator's length or charset does not work"))?;
-        let time = now().max(state.time());
+        let time = self.replica.clock();
         let current = secret
             .current()
             .and_then(|version| Some((version.number, version.readable(time)?)));
@@ -228,7 +225,7 @@ pub(crate) async fn worker(weak: Weak<Vault>) {
             .ok()
             .filter(|_| vault.replica.is_leader())
         {
-            let time = now().max(state.time());
+            let time = vault.replica.clock();
             let due: Vec<SecretName> = state
                 .due_rotations(time)
                 .filter(|name| !left_alone.contains_key(name))
@@ -267,7 +264,7 @@ async fn rotate_due(
         Authorized::<Rotate>::for_rotation_worker(context, name.clone(), Arc::clone(state));
     let _turn = vault.turn(&permit.context, name).await?;
     let state = vault.replica.local()?;
-    if !vault.replica.is_leader() || !is_due(&state, name) {
+    if !vault.replica.is_leader() || !is_due(vault, &state, name) {
         return Ok(());
     }
     let rotated = async {
@@ -282,8 +279,8 @@ async fn rotate_due(
     }
 }
 
-fn is_due(state: &State, name: &SecretName) -> bool {
-    let time = now().max(state.time());
+fn is_due(vault: &Vault, state: &State, name: &SecretName) -> bool {
+    let time = vault.replica.clock();
     let secret = state.secret(name).filter(|secret| secret.pending.is_none());
     let next = secret.and_then(|secret| secret.next_rotation_at);
     next.is_some_and(|at| at <= time)
@@ -292,7 +289,7 @@ fn is_due(state: &State, name: &SecretName) -> bool {
 /// Until the next rotation is due, by what has been applied.
 fn until_next(vault: &Vault, retrying: bool) -> Duration {
     let next = vault.replica.local().ok().and_then(|state| {
-        let time = now().max(state.time());
+        let time = vault.replica.clock();
         state
             .next_rotation()
             .map(|at| Duration::from_millis(at.0.saturating_sub(time.0)))

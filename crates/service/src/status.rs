@@ -37,6 +37,7 @@ fn entry(error: &VaultError) -> (u16, &'static str) {
         VaultError::OutcomeUnknown => (503, "outcome_unknown"),
         VaultError::UpgradePending => (503, "upgrade_pending"),
         VaultError::Starting => (503, "starting"),
+        VaultError::Removed => (503, "removed"),
         VaultError::StoreFailed => (503, "store_failed"),
     }
 }

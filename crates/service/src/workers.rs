@@ -7,7 +7,7 @@ use std::{
 
 use strongroom_core::{Command, Replica, SubmitError, Submitted};
 
-use crate::{context::now, kms_health, prewarm, rewrap, rotation, targets, vault::Vault, watch};
+use crate::{kms_health, prewarm, rewrap, rotation, targets, vault::Vault, watch};
 
 /// How long one command of a worker may take.
 const WITHIN: Duration = Duration::from_secs(10);
@@ -70,7 +70,7 @@ async fn tick(weak: Weak<Vault>) {
             && vault.replica.is_leader()
             && state
                 .next_deadline()
-                .is_some_and(|due| due <= now().max(state.time()))
+                .is_some_and(|due| due <= vault.replica.clock())
         {
             // More may be due than one tick handles.
             pause = match propose(&*vault.replica, Command::Tick).await {

@@ -7,7 +7,7 @@ mod window;
 use std::{
     ops::Range,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
 };
 
 use openraft::{AnyError, LogState};
@@ -15,9 +15,10 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{oneshot, watch};
 
 use crate::{
-    durable::{Barrier, Disk, OpenError},
+    durable::{Barrier, Disk, DiskError, OpenError},
     keys::Key,
     rows,
+    snapshot_files::Kept,
     types::{Entry, LogId, StorageError, StorageIoError, TypeConfig, Vote},
     writer::{Change, StoreFailed, Writer},
 };
@@ -42,6 +43,8 @@ struct Shared {
     /// Number of the last append that is durable.
     durable: Arc<AtomicU64>,
     disk: Arc<Disk>,
+    /// How far the snapshots on disk go.
+    kept: OnceLock<watch::Receiver<Kept>>,
 }
 
 impl LogStore {
@@ -80,6 +83,7 @@ impl LogStore {
             appends: AtomicU64::new(0),
             durable: Arc::new(AtomicU64::new(0)),
             disk,
+            kept: OnceLock::new(),
         };
         Ok(Self {
             shared: Arc::new(shared),
@@ -98,6 +102,47 @@ impl LogStore {
     #[must_use]
     pub fn failed(&self) -> watch::Receiver<Option<StoreFailed>> {
         self.shared.writer.failed()
+    }
+
+    /// From now on, nothing is purged before a snapshot that holds it is durable. Only the first call
+    /// counts.
+    pub fn follow_snapshots(&self, kept: watch::Receiver<Kept>) {
+        if self.shared.kept.set(kept).is_err() {
+            tracing::warn!("the log follows other snapshots already");
+        }
+    }
+
+    /// Waits until a durable snapshot goes as far as `index`. openraft installs a snapshot and purges
+    /// the log side by side: a purge that came first would leave a node with neither.
+    async fn until_kept(&self, index: u64) -> Result<(), StoreFailed> {
+        let Some(kept) = self.shared.kept.get() else {
+            return Ok(());
+        };
+        let mut kept = kept.clone();
+        let reached = kept.wait_for(|kept| kept.failed || kept.upto >= Some(index));
+        match reached.await {
+            Ok(kept) if !kept.failed => Ok(()),
+            _ => Err(StoreFailed(
+                "the snapshot that the log is purged for was not kept".into(),
+            )),
+        }
+    }
+
+    /// Records whose log this is, or checks it.
+    ///
+    /// # Errors
+    /// [`OpenError::Corrupt`] for another member's log.
+    pub fn claim(&self, raft_id: u64) -> Result<(), OpenError> {
+        let disk = &self.shared.disk;
+        let failed = |error: DiskError| disk.corrupt(error.0);
+        match disk.get(&Key::OWNER).map_err(failed)? {
+            Some(owner) if owner == raft_id.to_le_bytes() => Ok(()),
+            Some(_) => Err(disk.corrupt("it is another member's".to_owned())),
+            None => disk
+                .put(&Key::OWNER, Some(&raft_id.to_le_bytes()))
+                .and_then(|()| disk.barrier())
+                .map_err(failed),
+        }
     }
 
     /// Bytes of all entries kept.

@@ -52,7 +52,12 @@ impl RaftLogReader<TypeConfig> for LogStore {
         end: u64,
     ) -> Result<Vec<Entry>, StorageError> {
         let range = self.window().limited(start..end, READ_BYTES);
-        self.entries(range).await
+        let entries = self.entries(range).await?;
+        // Purged while they were read: a later first entry would pass for the one at `start`.
+        let begins = entries
+            .first()
+            .is_none_or(|first| first.log_id.index == start);
+        Ok(if begins { entries } else { Vec::new() })
     }
 }
 
@@ -156,8 +161,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     /// The purge point is written before anything is removed, and removing goes on behind: neither
-    /// holds up the log.
+    /// holds up the log. Waits for the snapshot that holds what is purged.
     async fn purge(&mut self, upto: LogId) -> Result<(), StorageError> {
+        self.until_kept(upto.index)
+            .await
+            .map_err(|e| StorageIoError::write_logs(AnyError::new(&e)))?;
         let point = postcard::to_stdvec(&upto)
             .map_err(|e| StorageIoError::write_logs(AnyError::new(&e)))?;
         let mut window = self.window();

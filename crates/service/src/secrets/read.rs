@@ -15,7 +15,7 @@ use strongroom_seal::{Binding, Plaintext, open};
 
 use crate::{
     authorize::{READER, Reader, outcome},
-    context::{RequestContext, now},
+    context::RequestContext,
     error::VaultError,
     payload::{self, VALUE_FIELD},
     status::status,
@@ -181,7 +181,7 @@ impl Vault {
         let secret = state.secret(name).ok_or(VaultError::NotFound)?;
         let version = find(secret, version).ok_or(VaultError::NotFound)?;
         let sealed = secret
-            .disclosable(version, now().max(state.time()))
+            .disclosable(version, self.replica.clock())
             .ok_or(VaultError::NotFound)?;
         let opened = self
             .open_version(context, name, version.number, sealed)
@@ -210,7 +210,7 @@ impl Vault {
             Kind::Automatic { generator, .. } => generator.field.as_str(),
             Kind::Manual => VALUE_FIELD,
         };
-        let time = now().max(state.time());
+        let time = self.replica.clock();
         let mut verified = Verified {
             valid: false,
             version: secret.current_version,

@@ -6,13 +6,13 @@ use std::{
 };
 
 use strongroom_core::{
-    Applied, Command, LogTime, Rejection, SealedVersion, Secret, SecretName, State, TargetName,
+    Applied, Command, LogTime, Rejection, SealedVersion, Secret, SecretName, TargetName,
 };
 use strongroom_seal::Plaintext;
 
 use crate::{
     authorize::Authorized,
-    context::{RequestContext, now},
+    context::RequestContext,
     error::VaultError,
     operation::ApplyToTarget,
     payload,
@@ -78,7 +78,7 @@ pub(super) async fn apply(vault: &Vault, name: &SecretName) -> Result<(), VaultE
         marked: pending.applying_since,
     };
     let effect = async {
-        turn.carry_out(&state).await.map_err(|error| match error {
+        turn.carry_out().await.map_err(|error| match error {
             ApplyError::Vault(error) => error,
             ApplyError::Target(error) => {
                 tracing::warn!(%name, %target, %error, "a new value is not in effect at its target yet");
@@ -95,7 +95,7 @@ pub(super) async fn apply(vault: &Vault, name: &SecretName) -> Result<(), VaultE
 }
 
 impl Turn<'_> {
-    async fn carry_out(&self, state: &State) -> Result<(), ApplyError> {
+    async fn carry_out(&self) -> Result<(), ApplyError> {
         let number = self.secret.current_version + 1;
         let next = self.login(number, self.next).await?;
         if self.marked.is_some() {
@@ -106,7 +106,7 @@ impl Turn<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        let session = match self.session(state).await {
+        let session = match self.session().await {
             Ok(session) => session,
             Err(ApplyError::Target(error @ TargetError::Refused(_))) if self.marked.is_none() => {
                 // Somebody may have set it by hand, or the target has gone back in time.
@@ -155,7 +155,8 @@ impl Turn<'_> {
     /// in with another and was told no. One by an earlier leader could still have an effect.
     async fn take_back(&self) -> Result<(), VaultError> {
         let lived = u64::try_from(SESSION_LIVES.as_millis()).unwrap_or(u64::MAX);
-        let earlier_is_over = |since: LogTime| now().0 > since.0.saturating_add(lived);
+        let earlier_is_over =
+            |since: LogTime| self.vault.replica.clock() > since.plus_millis(lived);
         if self.marked.is_none_or(earlier_is_over) {
             self.mark(false).await?;
         }
@@ -200,8 +201,8 @@ impl Turn<'_> {
     }
 
     /// A session under a password that works: the current version's, or an older one's.
-    async fn session(&self, state: &State) -> Result<Box<dyn TargetSession>, ApplyError> {
-        let time = now().max(state.time());
+    async fn session(&self) -> Result<Box<dyn TargetSession>, ApplyError> {
+        let time = self.vault.replica.clock();
         let held = self.secret.versions.iter().rev();
         let mut refused = None;
         for (number, sealed) in held

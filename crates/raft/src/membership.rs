@@ -1,0 +1,153 @@
+//! The membership after it was changed: a change that a leader left half-way is carried to its end, and
+//! a node that the cluster has gone on without notices.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Weak, atomic::Ordering},
+    time::Duration,
+};
+
+use futures_util::future::join_all;
+use openraft::ChangeMembers;
+
+use crate::{
+    formation::{join_as_before, status_at},
+    node::Inner,
+    types::{NodeId, Peer, ServerState},
+    wire::{NodeStatus, Rpc},
+};
+
+const PAUSE: Duration = Duration::from_secs(1);
+/// Between two times that a removed node asks to be let in.
+const REMOVED_PAUSE: Duration = Duration::from_secs(5);
+const ASK_WITHIN: Duration = Duration::from_secs(1);
+/// How long a voter hears of no leader before it asks whether it is still one.
+const SILENCE: Duration = Duration::from_secs(2);
+
+pub(crate) fn start(inner: &Arc<Inner>) {
+    tokio::spawn(keep_uniform(Arc::downgrade(inner)));
+    tokio::spawn(notice_removal(Arc::downgrade(inner)));
+}
+
+/// While this node leads: a change of the voters takes two steps, and openraft leaves it at the first
+/// when the leader fails in between. Every decision would need both old and new voters for ever.
+async fn keep_uniform(weak: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let Some(inner) = weak.upgrade() else { return };
+        // Whoever holds it changes the membership just now.
+        let Ok(_turn) = inner.admitting.try_lock() else {
+            continue;
+        };
+        let Some((joint, learners)) = unfinished(&inner) else {
+            continue;
+        };
+        let change = match joint {
+            Some(voters) => ChangeMembers::ReplaceAllVoters(voters),
+            None => match of_the_past(&inner, learners).await {
+                gone if gone.is_empty() => continue,
+                gone => ChangeMembers::RemoveNodes(gone),
+            },
+        };
+        tracing::info!(?change, "finishing a change of the membership");
+        if let Err(error) = inner.raft.change_membership(change, false).await {
+            tracing::warn!(%error, "a change of the membership is not finished yet");
+        }
+    }
+}
+
+type Unfinished = (Option<BTreeSet<NodeId>>, Vec<(NodeId, Peer)>);
+
+/// The voters that a committed joint membership leads to; and the learners whose name a voter has.
+fn unfinished(inner: &Inner) -> Option<Unfinished> {
+    let metrics = inner.raft.metrics();
+    let metrics = metrics.borrow();
+    let membership = &metrics.membership_config;
+    let committed = *membership.log_id() <= metrics.last_applied;
+    if metrics.state != ServerState::Leader || !committed {
+        return None;
+    }
+    let configs = membership.membership().get_joint_config();
+    let joint = (configs.len() > 1)
+        .then(|| configs.last().cloned())
+        .flatten();
+    let voters: BTreeSet<NodeId> = membership.voter_ids().collect();
+    let named = |name: &str| {
+        let nodes = membership.nodes();
+        nodes
+            .into_iter()
+            .any(|(id, peer)| voters.contains(id) && peer.name == name)
+    };
+    let learners = membership
+        .nodes()
+        .filter(|(id, peer)| !voters.contains(id) && named(&peer.name))
+        .map(|(id, peer)| (*id, peer.clone()))
+        .collect();
+    Some((joint, learners))
+}
+
+/// Of these, who does not answer any more: what a voter was before it lost its disk.
+async fn of_the_past(inner: &Inner, learners: Vec<(NodeId, Peer)>) -> BTreeSet<NodeId> {
+    let asked = learners.iter().map(|(id, peer)| async move {
+        let status = status_at(inner, inner.addresses.address(peer)).await;
+        let lives = status.is_some_and(|status| status.raft_id == *id);
+        (!lives).then_some(*id)
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// A node that was replaced, and comes back with what it had, is a voter as far as it knows. It must
+/// not serve the past.
+async fn notice_removal(weak: Weak<Inner>) {
+    loop {
+        tokio::time::sleep(PAUSE).await;
+        let Some(inner) = weak.upgrade() else { return };
+        let removed = inner.removed.load(Ordering::Acquire);
+        if inner.contact.silence() < SILENCE && !removed {
+            continue;
+        }
+        let own = inner.status();
+        let leads = own.leader == Some(own.raft_id);
+        if leads || !(removed || own.voters.contains(&own.raft_id)) {
+            continue;
+        }
+        let found = gone_on_without(&inner, &own).await;
+        if let Some(found) = found
+            && inner.removed.swap(found, Ordering::AcqRel) != found
+        {
+            if found {
+                inner.caught_up.store(false, Ordering::Release);
+                tracing::error!(
+                    "this node was removed from its cluster, or replaced: it serves nothing. It asks \
+                     to be let in again; to give it up, stop it and move its data directory aside"
+                );
+            } else {
+                tracing::info!("this node is a member again");
+                crate::formation::open_when_caught_up(&inner);
+            }
+        }
+        if found == Some(true) {
+            join_as_before(&inner).await;
+            drop(inner);
+            tokio::time::sleep(REMOVED_PAUSE).await;
+        }
+    }
+}
+
+/// Whether members with a leader and a newer membership have this node no more among them. `None`: no
+/// such member answers.
+async fn gone_on_without(inner: &Inner, own: &NodeStatus) -> Option<bool> {
+    let others = inner
+        .addresses
+        .iter()
+        .filter(|(name, _)| **name != own.name);
+    let asked = others
+        .map(|(_, address)| inner.ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN));
+    let newest = join_all(asked)
+        .await
+        .into_iter()
+        .filter_map(Result::ok)
+        .filter(|status| status.leader.is_some() && status.membership >= own.membership)
+        .max_by_key(|status| status.membership)?;
+    Some(!newest.voters.contains(&own.raft_id))
+}

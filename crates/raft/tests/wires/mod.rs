@@ -1,0 +1,195 @@
+//! Several nodes in one process, and the wires between them.
+#![allow(dead_code, unreachable_pub)]
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use strongroom_core::{Command, MountName, Replica, command::MountSettings, replica::PortFuture};
+use strongroom_raft::{DataDir, Node, NodeConfig, Rpc, Transport, TransportError};
+
+/// How long anything may take that a test waits for.
+pub const WITHIN: Duration = Duration::from_secs(20);
+
+/// What happens to the messages on their way to one node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Way {
+    /// They arrive.
+    #[default]
+    Open,
+    /// They vanish.
+    Cut,
+    /// They are refused at once.
+    Refused,
+    /// Those with entries take so long.
+    Slow(Duration),
+}
+
+/// AppendEntries without entries are shorter than this.
+const HEARTBEAT_BYTES: usize = 80;
+
+/// Carries messages between the nodes of this process, by address.
+#[derive(Default)]
+pub struct Wires {
+    nodes: Mutex<HashMap<String, Arc<OnceLock<Arc<Node>>>>>,
+    ways: Mutex<HashMap<String, Way>>,
+    /// Nodes whose own messages vanish.
+    mute: Mutex<HashSet<String>>,
+    asked: AtomicU64,
+}
+
+impl Wires {
+    pub fn set(&self, name: &str, way: Way) {
+        self.ways.lock().unwrap().insert(address(name), way);
+    }
+
+    pub fn remove(&self, name: &str) {
+        self.nodes.lock().unwrap().remove(&address(name));
+    }
+
+    /// Messages sent by now.
+    pub fn asked(&self) -> u64 {
+        self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Nothing reaches the node, and nothing it says reaches others; or both again.
+    pub fn cut_off(&self, name: &str, cut: bool) {
+        self.set(name, if cut { Way::Cut } else { Way::Open });
+        let mut mute = self.mute.lock().unwrap();
+        if cut {
+            mute.insert(name.to_owned());
+        } else {
+            mute.remove(name);
+        }
+    }
+}
+
+fn address(name: &str) -> String {
+    format!("node-{name}")
+}
+
+/// One node's end of the wires.
+struct End {
+    wires: Arc<Wires>,
+    name: String,
+}
+
+impl Transport for End {
+    fn ask<'a>(
+        &'a self,
+        address: &'a str,
+        rpc: Rpc,
+        body: Vec<u8>,
+        within: Duration,
+    ) -> PortFuture<'a, Result<Bytes, TransportError>> {
+        Box::pin(async move {
+            self.wires.asked.fetch_add(1, Ordering::Relaxed);
+            let way = self.wires.ways.lock().unwrap().get(address).copied();
+            let mute = self.wires.mute.lock().unwrap().contains(&self.name);
+            match way.unwrap_or_default() {
+                _ if mute => {
+                    tokio::time::sleep(within).await;
+                    return Err(TransportError::TimedOut);
+                }
+                Way::Open => {}
+                Way::Cut => {
+                    tokio::time::sleep(within).await;
+                    return Err(TransportError::TimedOut);
+                }
+                Way::Refused => return Err(TransportError::Failed),
+                Way::Slow(delay) if rpc == Rpc::Append && body.len() > HEARTBEAT_BYTES => {
+                    tokio::time::sleep(delay).await;
+                }
+                Way::Slow(_) => {}
+            }
+            let place = self.wires.nodes.lock().unwrap().get(address).cloned();
+            let node = place.and_then(|place| place.get().cloned());
+            let node = node.ok_or(TransportError::Unreachable)?;
+            node.hears(rpc, &body);
+            let answer = tokio::time::timeout(within, node.serve(rpc, body.into())).await;
+            answer
+                .map_err(|_| TransportError::TimedOut)?
+                .map(Bytes::from)
+                .map_err(|_| TransportError::Failed)
+        })
+    }
+}
+
+/// Starts node `name` of three, with its files below `dir`.
+pub async fn start(
+    dir: &tempfile::TempDir,
+    wires: &Arc<Wires>,
+    name: &str,
+    decodes: u8,
+) -> Arc<Node> {
+    let peers: BTreeMap<_, _> = ["1", "2", "3"]
+        .map(|name| (name.to_owned(), address(name)))
+        .into();
+    let config = NodeConfig {
+        name: name.to_owned(),
+        peers,
+        version: "test".to_owned(),
+        decodes,
+        snapshot_log_bytes: 1 << 20,
+        snapshot_log_entries: 1_000,
+    };
+    let data_dir = DataDir::open(&dir.path().join(name), name).unwrap();
+    let transport = Arc::new(End {
+        wires: Arc::clone(wires),
+        name: name.to_owned(),
+    });
+    let node = Arc::new(Node::start(data_dir, config, transport).await.unwrap());
+    let place = Arc::new(OnceLock::new());
+    place.set(Arc::clone(&node)).ok().unwrap();
+    wires.nodes.lock().unwrap().insert(address(name), place);
+    node
+}
+
+/// Three nodes that have formed a cluster.
+pub async fn three(dir: &tempfile::TempDir, wires: &Arc<Wires>) -> [Arc<Node>; 3] {
+    let newest = strongroom_core::codec::FORMAT;
+    let nodes = [
+        start(dir, wires, "1", newest).await,
+        start(dir, wires, "2", newest).await,
+        start(dir, wires, "3", newest).await,
+    ];
+    for node in &nodes {
+        until("a node is caught up", || node.local().is_ok()).await;
+    }
+    nodes
+}
+
+/// Waits for something that must come.
+pub async fn until(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + WITHIN * 3;
+    while !holds() {
+        assert!(Instant::now() < deadline, "in vain: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// The place of the node that leads.
+pub async fn leader(nodes: &[Arc<Node>]) -> usize {
+    until("a leader", || nodes.iter().any(|node| node.is_leader())).await;
+    let leads = nodes.iter().position(|node| node.is_leader());
+    leads.unwrap_or(0)
+}
+
+/// A command that every version decodes: a mount of this name.
+pub fn mount(name: &str) -> Command {
+    Command::CreateMount {
+        mount: MountName::parse(name).unwrap(),
+        settings: MountSettings::default(),
+    }
+}
+
+/// Whether a state has a mount of this name.
+pub fn has_mount(state: &strongroom_core::State, name: &str) -> bool {
+    state.mount(&MountName::parse(name).unwrap()).is_some()
+}
