@@ -8,6 +8,10 @@
 // openraft's errors are large and travel by value through its traits.
 #![allow(clippy::result_large_err)]
 
+// The tests' wires name the crate as those outside of it do.
+#[cfg(test)]
+extern crate self as strongroom_raft;
+
 pub mod durable;
 mod election;
 mod files;

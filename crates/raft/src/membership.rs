@@ -151,3 +151,57 @@ async fn gone_on_without(inner: &Inner, own: &NodeStatus) -> Option<bool> {
         .max_by_key(|status| status.membership)?;
     Some(!newest.voters.contains(&own.raft_id))
 }
+
+#[cfg(test)]
+#[path = "../tests/wires/mod.rs"]
+mod wires;
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        wires::{Wires, leader, three, until},
+        *,
+    };
+    use crate::Node;
+
+    fn configs(node: &Node) -> usize {
+        let metrics = node.inner.raft.metrics();
+        let metrics = metrics.borrow();
+        metrics
+            .membership_config
+            .membership()
+            .get_joint_config()
+            .len()
+    }
+
+    /// The leader fails between the two steps: whoever asked hangs up, here.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_change_left_half_way_is_finished() {
+        let (dir, wires) = (tempfile::tempdir().unwrap(), Arc::new(Wires::default()));
+        let nodes = three(&dir, &wires).await;
+        let led = leader(&nodes).await;
+        let inner = Arc::clone(&nodes[led].inner);
+        let voters: BTreeSet<NodeId> = {
+            let metrics = inner.raft.metrics();
+            metrics.borrow().membership_config.voter_ids().collect()
+        };
+        let fewer = voters.iter().copied().filter(|id| *id == inner.raft_id());
+        let change = ChangeMembers::ReplaceAllVoters(fewer.collect());
+        let asked = tokio::spawn({
+            let inner = Arc::clone(&inner);
+            async move { inner.raft.change_membership(change, true).await.map(|_| ()) }
+        });
+        let mut metrics = inner.raft.metrics();
+        let joint = |now: &crate::types::RaftMetrics| {
+            now.membership_config.membership().get_joint_config().len() > 1
+        };
+        metrics.wait_for(joint).await.unwrap();
+        asked.abort();
+        // It may have come to its end all the same.
+        drop(asked.await);
+        until("one set of voters", || configs(&nodes[led]) == 1).await;
+        for node in nodes {
+            node.shutdown().await;
+        }
+    }
+}

@@ -10,15 +10,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use common::{entry, entry_of};
+use common::{append, entry, entry_of};
 use openraft::{
-    RaftSnapshotBuilder,
-    storage::RaftStateMachine,
+    RaftLogReader, RaftSnapshotBuilder,
+    storage::{RaftLogStorage, RaftStateMachine},
     testing::{log_id, membership_ent},
 };
 use strongroom_core::{State, codec};
 use strongroom_raft::{
     durable::OpenError,
+    log_store::LogStore,
     machine::Machine,
     snapshot_codec::{self, SnapshotError},
     snapshot_files::verify,
@@ -252,4 +253,84 @@ async fn a_log_purged_beyond_the_snapshot_is_not_started_from() {
         .err()
         .unwrap();
     assert!(matches!(refused, OpenError::Corrupt { .. }), "{refused}");
+}
+
+/// openraft installs a snapshot and purges the log side by side.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_is_purged_once_a_snapshot_holds_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = || {
+        let (log, machine) = (
+            LogStore::open(dir.path()).unwrap(),
+            Machine::open(dir.path()).unwrap(),
+        );
+        machine
+            .check_against(log.ends().last_purged_log_id, dir.path())
+            .unwrap();
+        log.follow_snapshots(machine.snapshots().kept());
+        (log, machine)
+    };
+    let purge = |log: &LogStore, upto| {
+        let mut log = log.clone();
+        tokio::spawn(async move { log.purge(log_id(1, 1, upto)).await })
+    };
+    let (mut log, machine) = open();
+    append(&mut log, (1..=50).map(|index| entry(1, index)).collect())
+        .await
+        .unwrap();
+    let waiting = purge(&log, 40);
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    assert!(!waiting.is_finished());
+    // The process dies before the snapshot is kept: it starts again with all it had.
+    waiting.abort();
+    waiting.await.unwrap_err();
+    drop((log, machine));
+    let (mut log, mut machine) = open();
+    assert_eq!(log.ends().last_purged_log_id, None);
+    let kept = log.try_get_log_entries(..).await.unwrap();
+    assert_eq!(kept.len(), 50);
+    machine.apply(kept).await.unwrap();
+    let waiting = purge(&log, 40);
+    build(&mut machine).await;
+    waiting.await.unwrap().unwrap();
+    drop((log, machine));
+    let (log, machine) = open();
+    assert_eq!(log.ends().last_purged_log_id, Some(log_id(1, 1, 40)));
+
+    // One that cannot be kept lets nobody wait for ever.
+    let waiting = purge(&log, 60);
+    let announced = SnapshotMeta {
+        last_log_id: Some(log_id(1, 1, 60)),
+        ..SnapshotMeta::default()
+    };
+    let mut machine = machine;
+    let incoming = machine.begin_receiving_snapshot().await.unwrap();
+    machine
+        .install_snapshot(&announced, incoming)
+        .await
+        .unwrap_err();
+    waiting.await.unwrap().unwrap_err();
+    drop((log, machine));
+    let (log, _machine) = open();
+    assert_eq!(log.ends().last_purged_log_id, Some(log_id(1, 1, 40)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_was_set_aside_is_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut machine = filled(dir.path(), 50).await;
+    let meta = build(&mut machine).await;
+    machine.snapshots().set_aside("another");
+    let current = machine.get_current_snapshot().await.unwrap().unwrap();
+    assert_eq!(current.meta, meta);
+    machine.snapshots().set_aside(&meta.snapshot_id);
+    let again = machine.get_current_snapshot().await.unwrap().unwrap();
+    assert_ne!(again.meta.snapshot_id, meta.snapshot_id);
+    assert_eq!(again.meta.last_log_id, meta.last_log_id);
+    let names: Vec<_> = snapshots(dir.path());
+    let damaged = names.iter().filter(|p| p.extension().unwrap() == "damaged");
+    assert_eq!((names.len(), damaged.count()), (2, 1));
+    drop(machine);
+    // It is still there for whoever wants to look at it, and in nobody's way.
+    Machine::open(dir.path()).unwrap();
 }
