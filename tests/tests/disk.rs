@@ -235,6 +235,49 @@ async fn a_leader_that_cannot_store_makes_way() {
     store_breaks(0).await;
 }
 
+/// A disk that hangs says nothing, and neither does what waits for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_whose_disk_hangs_says_so_and_makes_way() {
+    let _turn = alone().await;
+    let mut cluster = Cluster::prepare(3, &[]);
+    let scratch = cluster.dir.path().to_owned();
+    let disks: Vec<_> = cluster
+        .nodes
+        .iter_mut()
+        .map(|node| {
+            let data_dir = node.data_dir.join("log");
+            FailingDisk::install(node, &scratch, &data_dir)
+        })
+        .collect();
+    cluster.nodes.iter_mut().for_each(Node::start);
+    cluster.wait_ready().await;
+    let leader = cluster.leader().await;
+    disks[leader].slow_down(Duration::from_secs(25));
+    // A write has its core wait for the disk.
+    let (admin, body) = (cluster.admin(leader), json!({"name": "h", "value": "v"}));
+    tokio::spawn(async move { admin.post("/v1/secrets", body).await });
+    let (hung, others) = (
+        cluster.nodes[leader].api(),
+        [(leader + 1) % 3, (leader + 2) % 3],
+    );
+    until("not ready", Duration::from_secs(10), async || {
+        hung.get("/readyz").await.code() == "no_leader"
+    })
+    .await;
+    let admin = cluster.admin(others[0]);
+    until("another leads", Duration::from_secs(10), async || {
+        let body = json!({"name": format!("after/{}", cluster.nodes.len()), "value": "v"});
+        let written = admin.post("/v1/secrets", body).await.status;
+        written == 201 || written == 409
+    })
+    .await;
+    // SIGTERM ends it in time all the same.
+    let began = Instant::now();
+    cluster.nodes[leader].signal(rustix::process::Signal::TERM);
+    cluster.nodes[leader].wait();
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_follower_that_cannot_store_says_so_and_holds_up_nobody() {
     let _turn = alone().await;

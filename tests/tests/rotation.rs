@@ -29,6 +29,7 @@ use strongroom_tests::{
     cluster::{Cluster, TOKEN},
     node::{Node, PATIENCE},
     raw::{Raw, audit_records},
+    shim::WrongClock,
 };
 
 /// Notices what is due within a moment, and destroys what is to go as fast.

@@ -64,6 +64,46 @@ async fn after_downtime_there_is_one_rotation_and_no_burst() {
     }
 }
 
+/// Clocks that are set ahead and back, or back alone: what counts is how much time has passed.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_schedule_survives_a_clock_that_jumps() {
+    let _alone = alone().await;
+    let mut cluster = Cluster::prepare(3, &[POLL]);
+    let scratch = cluster.dir.path().to_owned();
+    let install = |node: &mut Node| WrongClock::install(node, &scratch);
+    let clocks: Vec<_> = cluster.nodes.iter_mut().map(install).collect();
+    cluster.nodes.iter_mut().for_each(Node::start);
+    cluster.wait_ready().await;
+    let api = cluster.admin(0);
+    let settings = json!({
+        "rotation_interval_secs": 2, "grace_period_secs": 1, "keep_superseded": true,
+        "max_versions": 100,
+    });
+    create(&api, "j", settings).await.expect(201);
+    let version = async || row(&api, "j").await["version"].as_u64().unwrap();
+    let set = |secs| clocks.iter().for_each(|clock| clock.set(secs));
+    // Each jump, and how many versions six seconds may bring: three, and one for the jump ahead.
+    for (what, secs) in [("ahead", 3_600), ("right again", 0), ("back", -3_600)] {
+        set(secs);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let before = version().await;
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        let turned = version().await - before;
+        assert!(
+            (2..=4).contains(&turned),
+            "{what}: {turned} rotations in 6 s"
+        );
+    }
+    // A token's life, too, is as long as it was meant to be.
+    let token = json!({"name": "short", "role": "admin", "ttl_secs": 3});
+    let made = api.post("/v1/tokens", token).await.expect(201);
+    let short = cluster.nodes[1].api();
+    let short = short.with_token(made.json["token"].as_str().unwrap());
+    short.get("/v1/secrets").await.expect(200);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    short.get("/v1/secrets").await.expect(401);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn many_rotate_on_time() {
     let _alone = alone().await;
