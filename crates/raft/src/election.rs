@@ -30,6 +30,8 @@ const STOOD_STILL: Duration = Duration::from_millis(500);
 const ASK_WITHIN: Duration = Duration::from_millis(300);
 /// A node that has heard of a leader within this time is against another.
 const CONTENT_MS: u64 = 600;
+/// A leader that has been silent for so long, or that no quorum has answered, counts as none.
+pub(crate) const SILENT_MS: u64 = 2_000;
 /// How long a leader may be silent. Longer than the lease in which voters refuse another one.
 const SILENCE: Duration = Duration::from_millis(900);
 /// Added to that, drawn for each try.
@@ -60,6 +62,12 @@ impl Contact {
 }
 
 impl Inner {
+    /// Whether no leader has been heard for long. A node that nobody would elect does not stand, and
+    /// so openraft never tells it that its leader is gone.
+    pub(crate) fn hears_nobody(&self) -> bool {
+        self.contact.silence() > Duration::from_millis(SILENT_MS)
+    }
+
     /// Notes a message of a leader, unless it is one of an earlier term.
     pub(crate) fn heard_from_leader(&self, vote: &Vote) {
         if vote.leader_id.term >= self.raft.metrics().borrow().current_term {

@@ -12,10 +12,7 @@ use strongroom_core::{
     replica::{Answerer, PortFuture},
 };
 
-use crate::{node::Node, types::ServerState};
-
-/// A leader that no quorum has answered for this long counts as none, in milliseconds.
-const QUORUM_SILENCE_MS: u64 = 2_000;
+use crate::{election::SILENT_MS, node::Node, types::ServerState};
 
 impl Replica for Node {
     fn submit(
@@ -97,8 +94,13 @@ impl Replica for Node {
             && metrics.membership_config.voter_ids().count() > 1
             && metrics
                 .millis_since_quorum_ack
-                .is_none_or(|silence| silence > QUORUM_SILENCE_MS);
-        if metrics.current_leader.is_none() || quorum_is_silent || !self.inner.is_alive() {
+                .is_none_or(|silence| silence > SILENT_MS);
+        let leader_is_silent = metrics.state != ServerState::Leader && self.inner.hears_nobody();
+        if metrics.current_leader.is_none()
+            || quorum_is_silent
+            || leader_is_silent
+            || !self.inner.is_alive()
+        {
             return Readiness::NoLeader;
         }
         Readiness::Ready

@@ -19,9 +19,10 @@ pub(crate) async fn cluster(inner: &Arc<Inner>) -> ClusterView {
         let metrics = inner.raft.metrics();
         let metrics = metrics.borrow();
         let claims_to_lead = metrics.current_leader == Some(inner.raft_id());
-        let leader = metrics
-            .current_leader
-            .filter(|_| !claims_to_lead || metrics.state == ServerState::Leader);
+        let leader = metrics.current_leader.filter(|_| match claims_to_lead {
+            true => metrics.state == ServerState::Leader,
+            false => !inner.hears_nobody(),
+        });
         (
             Arc::clone(&metrics.membership_config),
             leader,
