@@ -110,6 +110,11 @@ impl Breaker {
         Some(Pass { epoch: self.epoch })
     }
 
+    /// Leave to call about another key than the one that new versions get: it is no probe.
+    pub(crate) fn admit_another(&self) -> Option<Pass> {
+        matches!(self.phase, Phase::Closed { .. }).then_some(Pass { epoch: self.epoch })
+    }
+
     /// Takes a pass back. `jitter` is added to the time that the breaker stays open, if it opens.
     pub(crate) fn settle(&mut self, pass: Pass, verdict: Verdict, now: Instant, jitter: Duration) {
         if pass.epoch != self.epoch {

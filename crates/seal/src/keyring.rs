@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    sync::{Arc, Mutex, atomic::Ordering::Relaxed},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -15,7 +15,7 @@ use crate::{
     cache::{CacheKey, DekCache},
     flight::{self, Found, Landing, Shelf},
     kms::{self, probe_binding},
-    line::{Line, late},
+    line::{Line, Ticket, late},
 };
 
 mod config;
@@ -35,6 +35,8 @@ pub struct Keyring {
     config: KeyringConfig,
     shelf: Arc<Mutex<Shelf>>,
     line: Arc<Line>,
+    /// The key that the newest data key has got.
+    own_key: Mutex<Option<KmsKeyId>>,
 }
 
 impl Keyring {
@@ -47,6 +49,27 @@ impl Keyring {
             config,
             shelf: Arc::new(Mutex::new(Shelf::new(cache))),
             line: Arc::new(Line::new(config.deadline, config.breaker)),
+            own_key: Mutex::default(),
+        }
+    }
+
+    /// Leave for a call about `key_id`.
+    fn admit(&self, operation: Operation, key_id: &KmsKeyId) -> Result<Ticket, KmsError> {
+        match &*self.own_key() {
+            Some(own) if own != key_id => self.line.admit_another(operation),
+            _ => self.line.admit(operation),
+        }
+    }
+
+    fn own_key(&self) -> MutexGuard<'_, Option<KmsKeyId>> {
+        self.own_key.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An alias may point elsewhere one day.
+    fn note_own_key(&self, key_id: &KmsKeyId) {
+        let mut own = self.own_key();
+        if own.as_ref() != Some(key_id) {
+            *own = Some(key_id.clone());
         }
     }
 
@@ -65,6 +88,7 @@ impl Keyring {
             wrapped: fresh.wrapped().clone(),
             binding: binding.clone(),
         };
+        self.note_own_key(fresh.key_id());
         let known = Ok(fresh.shared_dek());
         let mut shelf = flight::lock(&self.shelf);
         let evicted = shelf.cache.learn(&key, fresh.key_id(), &known);
@@ -90,11 +114,8 @@ impl Keyring {
         if self.cache_is_off() {
             counters.misses.fetch_add(1, Relaxed);
             let unwrap = unwrap(Arc::clone(&self.kms), sealed, binding);
-            return self
-                .line
-                .ask(Operation::Unwrap, within, unwrap)
-                .await
-                .map(fresh);
+            let ticket = self.admit(Operation::Unwrap, &sealed.kms_key_id)?;
+            return self.line.ask_with(ticket, within, unwrap).await.map(fresh);
         }
         let key = CacheKey {
             wrapped: sealed.wrapped_dek.clone(),
@@ -156,7 +177,7 @@ impl Keyring {
     /// Asks KMS for the key that `landing` stands for.
     fn take_off(&self, landing: Landing, binding: &Binding, sealed: &SealedVersion) {
         let key_id = sealed.kms_key_id.clone();
-        match self.line.admit(Operation::Unwrap) {
+        match self.admit(Operation::Unwrap, &key_id) {
             Err(refused) => {
                 landing.land(&key_id, Err(refused));
             }
@@ -182,9 +203,10 @@ impl Keyring {
         binding: &Binding,
     ) -> Result<Rewrapped, KmsError> {
         let kms = Arc::clone(&self.kms);
+        let ticket = self.admit(Operation::Rewrap, key_id)?;
         let (wrapped, key_id, binding) = (wrapped.clone(), key_id.clone(), binding.clone());
         let call = async move { kms.rewrap(&wrapped, &key_id, &binding).await };
-        self.line.ask(Operation::Rewrap, Duration::MAX, call).await
+        self.line.ask_with(ticket, Duration::MAX, call).await
     }
 
     /// See [`Kms::rotations`].
@@ -219,6 +241,7 @@ impl Keyring {
             .line
             .ask(Operation::Generate, Duration::MAX, call)
             .await?;
+        self.note_own_key(fresh.key_id());
         let kms = Arc::clone(&self.kms);
         let (wrapped, key_id) = (fresh.wrapped().clone(), fresh.key_id().clone());
         let call = async move { kms.unwrap(&wrapped, &key_id, &binding).await };

@@ -37,5 +37,5 @@ pub use kms::{
 };
 pub use local::{LocalKeyError, LocalKms};
 pub use plaintext::Plaintext;
-pub use stats::{CallStats, KeyringStats, Operation, Outcome};
+pub use stats::{CallStats, KeyringStats, LATENCY_BOUNDS_MS, Latency, Operation, Outcome};
 pub use token::{AdminToken, TokenError};

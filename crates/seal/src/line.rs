@@ -34,6 +34,8 @@ pub(crate) struct Ticket {
     line: Arc<Line>,
     operation: Operation,
     pass: Option<Pass>,
+    /// Whether it tells of the service, and not of one key.
+    tells: bool,
 }
 
 impl Line {
@@ -47,11 +49,32 @@ impl Line {
 
     /// Leave for a call, or the error that it is not made with.
     pub(crate) fn admit(self: &Arc<Self>, operation: Operation) -> Result<Ticket, KmsError> {
-        match self.lock().admit(Instant::now()) {
+        let pass = self.lock().admit(Instant::now());
+        self.ticket(operation, pass, true)
+    }
+
+    /// Leave for a call about another key than the one that new versions get. How that one fares must
+    /// not keep anybody from the other, nor hide that the other fails.
+    pub(crate) fn admit_another(
+        self: &Arc<Self>,
+        operation: Operation,
+    ) -> Result<Ticket, KmsError> {
+        let pass = self.lock().admit_another();
+        self.ticket(operation, pass, false)
+    }
+
+    fn ticket(
+        self: &Arc<Self>,
+        operation: Operation,
+        pass: Option<Pass>,
+        tells: bool,
+    ) -> Result<Ticket, KmsError> {
+        match pass {
             Some(pass) => Ok(Ticket {
                 line: Arc::clone(self),
                 operation,
                 pass: Some(pass),
+                tells,
             }),
             None => {
                 self.counters.refused.fetch_add(1, Relaxed);
@@ -68,6 +91,16 @@ impl Line {
         call: impl Future<Output = Result<T, KmsError>> + Send + 'static,
     ) -> Result<T, KmsError> {
         let ticket = self.admit(operation)?;
+        self.ask_with(ticket, within, call).await
+    }
+
+    /// Makes a call with leave that was given, and waits for it `within` a time.
+    pub(crate) async fn ask_with<T: Send + 'static>(
+        self: &Arc<Self>,
+        ticket: Ticket,
+        within: Duration,
+        call: impl Future<Output = Result<T, KmsError>> + Send + 'static,
+    ) -> Result<T, KmsError> {
         let asked = tokio::spawn(ticket.call(call));
         match timeout(within.min(self.patience()), asked).await {
             Ok(Ok(result)) => result,
@@ -115,6 +148,7 @@ impl Ticket {
         counters.record(self.operation, outcome, began.elapsed());
         if let Some(pass) = self.pass.take() {
             let verdict = match outcome {
+                _ if !self.tells => Verdict::Abandoned,
                 Outcome::Unavailable => Verdict::Unavailable,
                 _ => Verdict::Answers,
             };

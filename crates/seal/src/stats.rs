@@ -107,6 +107,20 @@ pub struct CallStats {
     pub total: Duration,
 }
 
+/// Upper bounds of the [`Latency`] buckets, in milliseconds; one more bucket has the rest.
+pub const LATENCY_BOUNDS_MS: [u64; 12] = [1, 2, 5, 10, 25, 50, 100, 250, 500, 1_000, 2_500, 5_000];
+
+/// How long calls of one operation took, retries included, whatever came of them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Latency {
+    /// What was asked.
+    pub operation: Operation,
+    /// All of them together.
+    pub total: Duration,
+    /// Calls by [`LATENCY_BOUNDS_MS`]; each is in one bucket.
+    pub buckets: [u64; LATENCY_BOUNDS_MS.len() + 1],
+}
+
 /// A keyring's counters at one moment.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct KeyringStats {
@@ -130,6 +144,8 @@ pub struct KeyringStats {
     pub refused: u64,
     /// Every operation and outcome, the ones that never happened included.
     pub calls: Vec<CallStats>,
+    /// Every operation, the ones that never happened included.
+    pub latency: Vec<Latency>,
 }
 
 impl KeyringStats {
@@ -156,6 +172,7 @@ pub(crate) struct Counters {
     pub(crate) evicted: AtomicU64,
     pub(crate) refused: AtomicU64,
     calls: [[Call; Outcome::ALL.len()]; Operation::ALL.len()],
+    buckets: [[AtomicU64; LATENCY_BOUNDS_MS.len() + 1]; Operation::ALL.len()],
 }
 
 impl Counters {
@@ -166,6 +183,29 @@ impl Counters {
             call.micros
                 .fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Relaxed);
         }
+        let bounds = LATENCY_BOUNDS_MS.map(Duration::from_millis);
+        let bucket = bounds.partition_point(|bound| *bound < took);
+        let row = self.buckets.get(operation as usize);
+        if let Some(count) = row.and_then(|row| row.get(bucket)) {
+            count.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn latency(&self, calls: &[CallStats]) -> Vec<Latency> {
+        let of = |(operation, row): (Operation, &[AtomicU64; _])| Latency {
+            operation,
+            total: calls
+                .iter()
+                .filter(|call| call.operation == operation)
+                .map(|call| call.total)
+                .sum(),
+            buckets: row.each_ref().map(|count| count.load(Relaxed)),
+        };
+        Operation::ALL
+            .into_iter()
+            .zip(&self.buckets)
+            .map(of)
+            .collect()
     }
 
     pub(crate) fn read(&self, entries: usize, breaker: BreakerState, opened: u64) -> KeyringStats {
@@ -192,6 +232,7 @@ impl Counters {
             breaker,
             opened,
             refused: self.refused.load(Relaxed),
+            latency: self.latency(&calls),
             calls,
         }
     }
@@ -200,6 +241,26 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_call_is_in_the_bucket_of_its_duration() {
+        let counters = Counters::default();
+        for micros in [0, 1_000, 1_001, 3_000, 5_000_000, 5_000_001, 60_000_000] {
+            let took = Duration::from_micros(micros);
+            counters.record(Operation::Unwrap, Outcome::Unavailable, took);
+        }
+        let stats = counters.read(0, BreakerState::Closed, 0);
+        let of = |operation| {
+            let mut found = stats.latency.iter();
+            *found
+                .find(|latency| latency.operation == operation)
+                .unwrap()
+        };
+        let unwraps = of(Operation::Unwrap);
+        assert_eq!(unwraps.buckets, [2, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(unwraps.total, Duration::from_micros(70_005_002));
+        assert_eq!(of(Operation::Generate).buckets, [0; 13]);
+    }
 
     #[test]
     fn every_pair_has_its_own_counter() {

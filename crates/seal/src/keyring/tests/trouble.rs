@@ -108,6 +108,44 @@ async fn half_open_one_call_passes_and_the_others_fail_at_once() {
     assert_eq!(keyring.breaker(), BreakerState::Closed);
 }
 
+/// A key that was left behind, and fails or hangs by itself.
+#[tokio::test(start_paused = true)]
+async fn another_key_neither_opens_the_breaker_nor_closes_it() {
+    let kms = Slow::new(Duration::ZERO);
+    let keyring = keyring(&kms, TTL);
+    let own = sealed(&keyring, 1).await;
+    let mut other = own.clone();
+    other.kms_key_id = KmsKeyId("another".to_owned());
+    keyring.clear();
+    fail(&kms, Some(KmsError::Unavailable));
+    for _ in 0..10 {
+        assert!(read(&keyring, &other).await.is_err());
+    }
+    assert_eq!(keyring.breaker(), BreakerState::Closed);
+    // That it answers does not make up for the own key's failures.
+    keyring.clear();
+    for _ in 0..2 {
+        assert!(read(&keyring, &own).await.is_err());
+    }
+    fail(&kms, None);
+    let answer = read(&keyring, &other).await.unwrap_err();
+    assert!(
+        matches!(answer, KmsError::Malformed(_) | KmsError::Denied(_)),
+        "{answer}"
+    );
+    fail(&kms, Some(KmsError::Unavailable));
+    assert!(read(&keyring, &own).await.is_err());
+    assert_eq!(keyring.breaker(), BreakerState::Open);
+    // It does not take the place of the probe.
+    tokio::time::advance(Duration::from_secs(4)).await;
+    assert_eq!(keyring.breaker(), BreakerState::HalfOpen);
+    let refused = read(&keyring, &other).await.unwrap_err();
+    assert!(refused.is_refused_by_breaker(), "{refused}");
+    fail(&kms, None);
+    assert_eq!(read(&keyring, &own).await, Ok(false));
+    assert_eq!(keyring.breaker(), BreakerState::Closed);
+}
+
 #[tokio::test(start_paused = true)]
 async fn requests_wait_no_longer_than_they_may_and_the_breaker_still_hears() {
     let kms = Slow::new(Duration::ZERO);

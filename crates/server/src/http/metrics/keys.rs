@@ -1,13 +1,14 @@
 //! KMS, the breaker in front of it, and the cache of data keys.
 
-use std::sync::atomic::AtomicU64;
+use std::fmt;
 
 use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, NoLabelSet},
+    metrics::{MetricType, counter::Counter, family::Family, gauge::Gauge},
     registry::Registry,
 };
-use strongroom_seal::{BreakerState, KeyringStats};
+use strongroom_seal::{BreakerState, KeyringStats, LATENCY_BOUNDS_MS, Latency};
 use strongroom_service::Vault;
 
 use super::{counter, gauge};
@@ -23,26 +24,50 @@ struct KmsLabels {
     outcome: &'static str,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct OperationLabels {
+    operation: &'static str,
+}
+
+/// Counted in the keyring, which knows nothing of Prometheus.
+#[derive(Debug)]
+struct Latencies(Vec<Latency>);
+
+impl Collector for Latencies {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let (name, help) = (
+            "kms_call_duration_seconds",
+            "Time that calls to KMS took, retries included, by operation",
+        );
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        let bounds = LATENCY_BOUNDS_MS.map(|ms| ms as f64 / 1_000.0);
+        for latency in &self.0 {
+            let labels = OperationLabels {
+                operation: latency.operation.as_str(),
+            };
+            let bounds = bounds.iter().copied().chain([f64::INFINITY]);
+            let buckets: Vec<_> = bounds.zip(latency.buckets).collect();
+            let (sum, count) = (latency.total.as_secs_f64(), latency.buckets.iter().sum());
+            family
+                .encode_family(&labels)?
+                .encode_histogram::<NoLabelSet>(sum, count, &buckets, None)?;
+        }
+        Ok(())
+    }
+}
+
 pub(super) fn register(registry: &mut Registry, vault: &Vault) {
     let keys = vault.keyring().stats();
     let calls = Family::<KmsLabels, Counter>::default();
-    let seconds = Family::<KmsLabels, Counter<f64, AtomicU64>>::default();
     for call in &keys.calls {
         let labels = KmsLabels {
             operation: call.operation.as_str(),
             outcome: call.outcome.as_str(),
         };
         calls.get_or_create(&labels).inc_by(call.count);
-        seconds
-            .get_or_create(&labels)
-            .inc_by(call.total.as_secs_f64());
     }
     registry.register("kms_calls", "Calls to KMS by operation and outcome", calls);
-    registry.register(
-        "kms_call_seconds",
-        "Time that calls to KMS took together, retries included, by operation and outcome",
-        seconds,
-    );
+    registry.register_collector(Box::new(Latencies(keys.latency.clone())));
     breaker(registry, &keys);
     counter(
         registry,
