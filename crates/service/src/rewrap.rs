@@ -18,7 +18,10 @@ use strongroom_core::{
     Command, Effect, LogTime, Material, State,
     rewrap::{RewrapState, Watermark},
 };
-use strongroom_seal::{KmsError, kms::probe_binding};
+use strongroom_seal::{
+    KmsError,
+    kms::{Detail, probe_binding},
+};
 
 use crate::{
     authorize::Authorized,
@@ -50,6 +53,9 @@ pub enum Method {
     Rotations,
     /// It does not, for this key or account: the material's id in the answer to a probe is compared.
     Probe,
+    /// Nor does a probe name its material: rotations are not noticed, and a pass must be asked for.
+    #[serde(rename = "none")]
+    Nothing,
 }
 
 impl Method {
@@ -59,6 +65,7 @@ impl Method {
         match self {
             Self::Rotations => "list_key_rotations",
             Self::Probe => "material_probe",
+            Self::Nothing => "none",
         }
     }
 }
@@ -147,10 +154,12 @@ impl Vault {
         })
     }
 
-    /// Versions that the running pass has still to move, as far as this node has applied.
+    /// Versions that the running pass has still to move, as far as this node had applied a few seconds
+    /// ago: counting them is a walk over all versions, and anybody may ask for metrics.
     #[must_use]
     pub fn rewraps_pending(&self) -> u64 {
-        self.replica.local().map_or(0, |state| pending(&state))
+        let count = || self.replica.local().map_or(0, |state| pending(&state));
+        self.rewrap.counted(count)
     }
 
     /// What the configured key wraps with now, and how that was found out.
@@ -170,25 +179,39 @@ impl Vault {
                 let probe = self.keyring.data_key(&probe_binding()?).await?;
                 let key_id = probe.key_id().clone();
                 let material_id = probe.material_id().map(str::to_owned);
-                if self.rewrap.method() != Some(Method::Probe) {
-                    tracing::warn!(
-                        %detail, material_ids = material_id.is_some(),
-                        "KMS does not list the key's rotations; the material of a probe is compared instead"
-                    );
-                }
-                (
-                    Watermark {
-                        key_id,
-                        rotation_at: None::<LogTime>,
-                        material_id,
-                    },
-                    Method::Probe,
-                )
+                let method = match &material_id {
+                    Some(_) => Method::Probe,
+                    None => Method::Nothing,
+                };
+                self.warn_once(method, &detail);
+                let watermark = Watermark {
+                    key_id,
+                    rotation_at: None::<LogTime>,
+                    material_id,
+                };
+                (watermark, method)
             }
             Err(error) => return Err(error),
         };
         self.rewrap.note_method(found.1);
         Ok(found)
+    }
+
+    fn warn_once(&self, method: Method, detail: &Detail) {
+        if self.rewrap.method() == Some(method) {
+            return;
+        }
+        match method {
+            Method::Nothing => tracing::warn!(
+                %detail,
+                "KMS does not list the key's rotations, nor name its material: rotations are not noticed, \
+                 ask for a pass after each"
+            ),
+            _ => tracing::warn!(
+                %detail,
+                "KMS does not list the key's rotations; the material of a probe is compared instead"
+            ),
+        }
     }
 }
 

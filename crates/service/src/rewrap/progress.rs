@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
@@ -10,6 +11,8 @@ use strongroom_core::SecretName;
 
 use super::Method;
 
+/// How long a count of what is pending is good for metrics.
+const COUNTED_EVERY: Duration = Duration::from_secs(5);
 /// Failures kept by name; more are only counted.
 pub(super) const FAILURES: usize = 1_000;
 
@@ -23,6 +26,8 @@ struct Known {
     /// What keeps everything from going on at the moment.
     trouble: Option<String>,
     method: Option<Method>,
+    /// How many were pending, and when that was counted.
+    pending: Option<(u64, Instant)>,
 }
 
 /// What a node tells others of it.
@@ -45,12 +50,26 @@ impl Progress {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many are pending: as counted a moment ago, or now.
+    pub(crate) fn counted(&self, count: impl FnOnce() -> u64) -> u64 {
+        let mut known = self.lock();
+        match known.pending {
+            Some((pending, at)) if at.elapsed() < COUNTED_EVERY => pending,
+            _ => {
+                let pending = count();
+                known.pending = Some((pending, Instant::now()));
+                pending
+            }
+        }
+    }
+
     /// Forgets the failures of an earlier attempt.
     pub(crate) fn begin(&self, pass: u64) {
         let mut known = self.lock();
         *known = Known {
             pass,
             method: known.method,
+            pending: known.pending,
             ..Known::default()
         };
     }
@@ -61,6 +80,7 @@ impl Progress {
         if known.pass != 0 {
             *known = Known {
                 method: known.method,
+                pending: known.pending,
                 ..Known::default()
             };
         }

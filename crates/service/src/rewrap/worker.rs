@@ -1,7 +1,7 @@
 //! The worker: looks for rotations, and carries passes out, while this node leads.
 
 use std::{
-    collections::{HashSet, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use strongroom_core::{
     Applied, Command, KmsKeyId, Rejection, SecretName, State, WrappedDek, rewrap::Pass,
 };
-use strongroom_seal::{Binding, KmsError};
+use strongroom_seal::{Binding, BreakerState, KmsError};
 
 use crate::{
     authorize::Authorized,
@@ -28,6 +28,9 @@ const WITHIN: Duration = Duration::from_secs(10);
 const KMS_PAUSE: Duration = Duration::from_secs(2);
 /// Versions rewrapped side by side when nothing paces them.
 const SIDE_BY_SIDE: usize = 128;
+/// How often KMS may be away for one version alone, while it answers for others, before the pass goes
+/// on without it.
+const TRIES: u32 = 5;
 /// Versions looked up at a time: looking costs a walk over all secrets.
 const QUEUE: usize = 10_000;
 
@@ -104,8 +107,8 @@ enum Moved {
     Done,
     /// This version cannot be moved.
     Failed(String),
-    /// Nothing can be moved at the moment.
-    Later(String),
+    /// It cannot be moved at the moment; whether that may be for a reason of its own.
+    Later { why: String, own: bool },
 }
 
 /// Moves all pending versions, and ends the pass. Returns early when this node no longer leads; the
@@ -117,6 +120,7 @@ async fn carry_out(vault: &Arc<Vault>, pass: &Pass) {
     vault.rewrap.begin(pass.id);
     tracing::info!(pass = pass.id, "re-wrapping");
     let (mut failed, mut queue) = (HashSet::new(), VecDeque::new());
+    let mut tries = HashMap::new();
     while vault.replica.is_leader() {
         if queue.is_empty() {
             let Ok(state) = vault.replica.local() else {
@@ -134,7 +138,7 @@ async fn carry_out(vault: &Arc<Vault>, pass: &Pass) {
         let items: Vec<Item> = queue.drain(..at_once).collect();
         let began = Instant::now();
         let moved = join_all(items.iter().map(|item| rewrap_one(vault, pass, item))).await;
-        let must_wait = note_moved(vault, items, moved, &mut failed).await;
+        let must_wait = note_moved(vault, items, moved, &mut failed, &mut tries).await;
         pace(vault.config.rewrap.max_per_sec, at_once, began.elapsed()).await;
         if must_wait {
             tokio::time::sleep(KMS_PAUSE).await;
@@ -166,8 +170,10 @@ async fn note_moved(
     items: Vec<Item>,
     moved: Vec<Moved>,
     failed: &mut HashSet<(SecretName, u64)>,
+    tries: &mut HashMap<(SecretName, u64), u32>,
 ) -> bool {
     let mut must_wait = false;
+    let some_moved = moved.iter().any(|moved| matches!(moved, Moved::Done));
     for (item, moved) in items.into_iter().zip(moved) {
         match moved {
             Moved::Done => {}
@@ -175,7 +181,17 @@ async fn note_moved(
                 note_failure(vault, &item, &why).await;
                 failed.insert((item.name, item.version));
             }
-            Moved::Later(why) => {
+            Moved::Later { why, own } => {
+                let others_move = some_moved || vault.keyring.breaker() == BreakerState::Closed;
+                if own && others_move {
+                    let which = (item.name.clone(), item.version);
+                    let tried = tries.entry(which.clone()).or_default();
+                    *tried += 1;
+                    if *tried >= TRIES {
+                        note_failure(vault, &item, &why).await;
+                        failed.insert(which);
+                    }
+                }
                 vault.rewrap.note_trouble(Some(why));
                 must_wait = true;
             }
@@ -219,7 +235,10 @@ async fn rewrap_one(vault: &Vault, pass: &Pass, item: &Item) -> Moved {
     {
         Ok(rewrapped) => rewrapped,
         Err(error @ (KmsError::Throttled(_) | KmsError::Unavailable(_))) => {
-            return Moved::Later(error.to_string());
+            return Moved::Later {
+                why: error.to_string(),
+                own: matches!(error, KmsError::Unavailable(_)),
+            };
         }
         Err(error) => return Moved::Failed(error.to_string()),
     };
@@ -241,7 +260,10 @@ async fn rewrap_one(vault: &Vault, pass: &Pass, item: &Item) -> Moved {
             // and comes again.
             Applied::Rejected(_) | Applied::Effect(_) => Moved::Done,
         },
-        Err(error) => Moved::Later(error.to_string()),
+        Err(error) => Moved::Later {
+            why: error.to_string(),
+            own: false,
+        },
     }
 }
 
