@@ -38,6 +38,7 @@ pub(crate) fn run(port: u16, data_dir: Option<PathBuf>) -> ExitCode {
             ("VAULT_LOCAL_MASTER_KEY", keys.master_key.to_string()),
             ("VAULT_BOOTSTRAP_TOKEN", keys.token.to_string()),
             ("VAULT_ALLOWED_IPS", "127.0.0.1/32,::1/128".to_owned()),
+            ("VAULT_ALLOWED_HOSTS", "localhost".to_owned()),
             ("VAULT_LOG", "warn".to_owned()),
         ]
         .map(|(key, value)| (key.to_owned(), value)),

@@ -53,6 +53,7 @@ pub(crate) fn run_with(
         settings, warnings, ..
     } = loaded;
     logging::start(&settings.log, settings.log_format);
+    hygiene::keep_files_private();
     hygiene::protect_memory();
     hygiene::log_panics_without_their_message();
     for warning in warnings {

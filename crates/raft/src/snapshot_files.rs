@@ -22,7 +22,7 @@ const SUFFIX: &str = "snapshot";
 const TEMPORARY: &str = "tmp";
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// How far the snapshots on disk go: only so far may the log be purged.
+/// How far the snapshots on disk go: only so far may the log be purged (invariant 19).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Kept {
     /// The last entry in the newest snapshot that is durable.

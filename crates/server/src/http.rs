@@ -4,10 +4,12 @@
 mod answer;
 mod body;
 mod call;
+mod carried;
 mod client;
 mod json;
 mod metrics;
 mod operate;
+mod origin;
 mod rewrap;
 mod roles;
 mod routes;
@@ -34,7 +36,9 @@ use tower::ServiceExt;
 
 pub use body::BodyPlaces;
 pub use call::PeerAddress;
+pub use carried::Detached;
 pub use metrics::HttpMetrics;
+pub use origin::Origins;
 pub use routes::{Route, Who, route_list};
 
 /// What handlers share.
@@ -51,6 +55,10 @@ pub struct App {
     pub metrics: HttpMetrics,
     /// Places for large request bodies.
     pub body_places: BodyPlaces,
+    /// Names that this server goes by, and who may refer to it.
+    pub origins: Origins,
+    /// Places for calls that are carried to their end.
+    pub detached: Detached,
 }
 
 /// The API as a router. Every connection must put its [`PeerAddress`] into the request's extensions.

@@ -2,6 +2,11 @@
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 
+/// What this process makes is nobody else's, whatever directory it is in.
+pub fn keep_files_private() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
 /// No core dumps, and no other process of this user may attach to or read this one's memory.
 pub fn protect_memory() {
     let none = Rlimit {

@@ -17,6 +17,7 @@ const KMS_WITHIN: Duration = Duration::from_secs(8);
 
 /// Reaches KMS, wraps and unwraps once, and says in one line which key that was.
 pub(crate) async fn open(settings: &Settings) -> Result<Arc<Keyring>, RunError> {
+    let mut credentials = String::from("-");
     let kms: Arc<dyn Kms> = match &settings.kms.kms {
         settings::Kms::Aws { key_id } => {
             let context_style = match settings.kms.hash_names {
@@ -29,11 +30,11 @@ pub(crate) async fn open(settings: &Settings) -> Result<Arc<Keyring>, RunError> 
                 max_retries,
                 context_style,
             };
-            Arc::new(
-                AwsKms::connect(aws)
-                    .await
-                    .map_err(|error| RunError::Failed(error.to_string()))?,
-            )
+            let aws = AwsKms::connect(aws)
+                .await
+                .map_err(|error| RunError::Failed(error.to_string()))?;
+            credentials = aws.credentials().to_owned();
+            Arc::new(aws)
         }
         settings::Kms::Local { master_keys } => {
             Arc::new(local_kms(master_keys.as_ref().map(|keys| keys.as_str()))?)
@@ -55,7 +56,9 @@ pub(crate) async fn open(settings: &Settings) -> Result<Arc<Keyring>, RunError> 
             "KMS ({mode}, key {key}, region {region}) does not work: {error}"
         ))
     })?;
-    tracing::info!(mode = %service.mode, key = %service.key, region, "KMS wraps and unwraps");
+    tracing::info!(
+        mode = %service.mode, key = %service.key, region, credentials, "KMS wraps and unwraps"
+    );
     Ok(Arc::new(keyring))
 }
 

@@ -1,5 +1,8 @@
 //! A listener: connections, bounded in number and in time, ended gracefully.
 
+mod pace;
+mod places;
+
 use std::{
     convert::Infallible,
     io,
@@ -21,10 +24,11 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-/// Connections at a time, if the limit of open files allows; more wait in the kernel's queue.
-const CONNECTIONS: u64 = 4_096;
-/// Open files that connections leave to the store, the audit trail and other nodes.
-const RESERVED_FILES: u64 = 512;
+use pace::Paced;
+use places::{Open, TurnedAway};
+
+pub(crate) use places::{Places, places};
+
 /// How long a client may take to send a request's head, idle time between requests included.
 const HEAD_WITHIN: Duration = Duration::from_secs(60);
 /// How long a client may leave its answers unread before its connection ends: it holds a place.
@@ -48,32 +52,28 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(1_024)
 }
 
-/// How many connections a listener takes at a time under this limit of open files.
-pub(crate) fn places(file_limit: u64) -> usize {
-    let left = file_limit
-        .saturating_sub(RESERVED_FILES)
-        .max(file_limit / 2);
-    usize::try_from(left.min(CONNECTIONS)).unwrap_or(1)
-}
-
 /// Serves at most `places` connections at a time until `stop` turns true; then lets open requests end.
 pub(crate) async fn serve<S, F>(
     listener: TcpListener,
-    places: usize,
+    places: Places,
     mut stop: watch::Receiver<bool>,
     service: S,
 ) where
     S: Fn(IpAddr, Request<Body>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    let places = Arc::new(Semaphore::new(places));
-    let open = GracefulShutdown::new();
+    let (all, by_client) = (Arc::new(Semaphore::new(places.all)), Open::default());
+    let (open, mut turned_away) = (GracefulShutdown::new(), TurnedAway::default());
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &places) => accepted,
+            accepted = accept(&listener, &all) => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let Some((stream, peer, place)) = accepted else {
+            continue;
+        };
+        let Some(counted) = by_client.count(peer.ip(), &places) else {
+            turned_away.note(peer.ip());
             continue;
         };
         let service = service.clone();
@@ -87,13 +87,13 @@ pub(crate) async fn serve<S, F>(
             .timer(TokioTimer::new())
             .header_read_timeout(HEAD_WITHIN)
             .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(Box::pin(stream)), answer);
+            .serve_connection(TokioIo::new(Paced::new(Box::pin(stream))), answer);
         let connection = open.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended early");
             }
-            drop(place);
+            drop((place, counted));
         });
     }
     drop(listener);

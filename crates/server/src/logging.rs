@@ -2,7 +2,9 @@
 
 use std::io::IsTerminal;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
 use crate::settings::LogFormat;
 
@@ -13,14 +15,18 @@ const QUIET: &str = "openraft=off,sled=error,hyper=warn,aws_config=warn,aws_runt
     aws_smithy_runtime_api=warn";
 
 /// Starts logging, with what `filter` says of Strongroom's own lines.
+///
+/// The quiet list is a filter of its own: in one list, what is more specific would win over it.
 pub fn start(filter: &str, format: LogFormat) {
-    let filter = EnvFilter::new(format!("{filter},{QUIET}"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    match format {
-        LogFormat::Text => lines.init(),
-        LogFormat::Json => lines.json().init(),
-    }
+    let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    let quiet = EnvFilter::new(format!("trace,{QUIET}"));
+    let filter = EnvFilter::new(filter);
+    let lines = lines.with_filter(quiet).with_filter(filter);
+    tracing_subscriber::registry().with(lines).init();
 }

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use strongroom_core::allowlist::canonical;
 use strongroom_raft::{DataDir, IdentityError, Node, NodeConfig, StartError};
 use strongroom_service::{
     Vault, VaultConfig,
@@ -22,9 +23,11 @@ use tokio::{
 };
 
 use crate::{
-    http::{self, App, BodyPlaces, HttpMetrics, PeerAddress},
-    keyring, listen, raft_port,
-    settings::Settings,
+    http::{self, App, BodyPlaces, Detached, HttpMetrics, Origins, PeerAddress},
+    keyring,
+    listen::{self, Places},
+    raft_port,
+    settings::{Kms, Settings},
     targets::ConfiguredTargets,
 };
 
@@ -120,6 +123,7 @@ async fn start(
     let targets = Arc::new(ConfiguredTargets::new(&settings.targets)?);
     let keyring = keyring::open(&settings).await?;
     let data_dir = DataDir::open(&settings.data_dir, settings.node_id.as_str())?;
+    refuse_a_random_key_over_data(&settings)?;
     let api_listener = bind(settings.api_addr, "VAULT_API_ADDR")?;
     let api_address = api_listener.local_addr().unwrap_or(settings.api_addr);
     let raft_listener = match &settings.raft {
@@ -136,7 +140,7 @@ async fn start(
         let node = Arc::clone(&node);
         raft.spawn(listen::serve(
             listener,
-            RAFT_CONNECTIONS,
+            Places::of_anybody(RAFT_CONNECTIONS),
             raft_stops,
             move |_peer, request| raft_port::answer(Arc::clone(&node), request),
         ))
@@ -176,7 +180,22 @@ async fn start(
     {
         tracing::warn!(%error, "the Raft listener did not end cleanly");
     }
+    vault.record_uncounted().await;
     record(vault.audit(), "audit.stop").await;
+    Ok(())
+}
+
+/// What is there was sealed under another key: nothing could be read, and what is written now would be
+/// lost at exit.
+fn refuse_a_random_key_over_data(settings: &Settings) -> Result<(), RunError> {
+    let random = matches!(&settings.kms.kms, Kms::Local { master_keys: None });
+    if random && settings.data_dir.join("log").exists() {
+        return Err(RunError::Settings(format!(
+            "VAULT_LOCAL_MASTER_KEY is not set, and {} holds data that another key has sealed: set it, \
+             or use another VAULT_DATA_DIR",
+            settings.data_dir.display()
+        )));
+    }
     Ok(())
 }
 
@@ -216,9 +235,23 @@ async fn serve_api(
         request_timeout: settings.request_timeout,
         metrics: HttpMetrics::new(),
         body_places: BodyPlaces::default(),
+        origins: Origins {
+            hosts: settings.allowed_hosts.clone(),
+        },
+        detached: Detached::default(),
     });
     let router = http::router(Arc::clone(&app));
-    let places = listen::places(crate::hygiene::raise_file_limit());
+    let all = listen::places(crate::hygiene::raise_file_limit());
+    let proxies = settings.trusted_proxies.clone().unwrap_or_default();
+    let places = Places {
+        all,
+        of_one: all / 2,
+        // A proxy has everybody's connections, and this machine its own.
+        unlimited: Box::new(move |peer| {
+            let peer = canonical(peer);
+            peer.is_loopback() || proxies.contains(peer)
+        }),
+    };
     listen::serve(listener, places, stop, move |peer, mut request| {
         let (app, router) = (Arc::clone(&app), router.clone());
         request.extensions_mut().insert(PeerAddress(peer));

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Written where nobody is known.
-const NOBODY: &str = "-";
+pub(crate) const NOBODY: &str = "-";
 
 /// What a request brought as its token.
 pub enum Presented {
@@ -121,16 +121,26 @@ pub struct Reader {
     pub(crate) context: RequestContext,
 }
 
+impl Reader {
+    /// The same with another deadline.
+    #[must_use]
+    pub fn until(mut self, deadline: Instant) -> Self {
+        self.context.deadline = deadline;
+        self
+    }
+}
+
 /// Written as the actor of reads by address.
 pub(crate) const READER: &str = "reader";
 
 impl Vault {
-    /// Decides whether the holder of `token` may do `A` to `target`. Every refusal is audited.
+    /// Decides whether the holder of `token` may do `A` to `target`. A refusal is audited, or counted as
+    /// one of too many.
     ///
     /// # Errors
     /// [`VaultError::LockedOut`], [`VaultError::Unauthenticated`],
-    /// [`VaultError::AddressNotAllowed`], [`VaultError::PermissionDenied`]; and the errors of a
-    /// linearizable read, since a decision on an old state would honour revoked tokens
+    /// [`VaultError::AddressNotAllowed`], [`VaultError::PermissionDenied`],
+    /// [`VaultError::RateLimited`] in place of these three; and the errors of a linearizable read, since a decision on an old state would honour revoked tokens
     /// (invariant 14).
     pub async fn authorize<A: Operation>(
         &self,
@@ -153,16 +163,10 @@ impl Vault {
                 })
             }
             Err(error) => {
-                let event = Event {
-                    actor: actor.as_ref().map_or(NOBODY, TokenName::as_str),
-                    action: A::AUDIT,
-                    target: &A::describe(&target),
-                    outcome: outcome(&error),
-                    status: Some(crate::status::status(&error)),
-                };
-                self.record(&context, event).await?;
-                self.stats.refused(&error);
-                Err(error)
+                let actor = actor.as_ref().map_or(NOBODY, TokenName::as_str);
+                let target = A::describe(&target);
+                let what = (actor, A::AUDIT, target.as_str());
+                Err(self.refuse(&context, error, what).await)
             }
         }
     }
@@ -257,18 +261,9 @@ impl Vault {
         if self.may_read(&context) {
             return Ok(Reader { context });
         }
+        let what = (READER, action, target);
         let error = VaultError::AddressNotAllowed;
-        let (outcome, status) = (outcome(&error), Some(crate::status::status(&error)));
-        let event = Event {
-            actor: READER,
-            action,
-            target,
-            outcome,
-            status,
-        };
-        self.record(&context, event).await?;
-        self.stats.refused(&error);
-        Err(error)
+        Err(self.refuse(&context, error, what).await)
     }
 
     /// Refuses a request whose client address cannot be told, and records it.
@@ -280,22 +275,14 @@ impl Vault {
         context: &RequestContext,
         target: &str,
     ) -> Result<T, VaultError> {
+        let what = (NOBODY, "request", target);
         let error = VaultError::AddressNotAllowed;
-        let (outcome, status) = (outcome(&error), Some(crate::status::status(&error)));
-        let event = Event {
-            actor: NOBODY,
-            action: "request",
-            target,
-            outcome,
-            status,
-        };
-        self.record(context, event).await?;
-        self.stats.refused(&error);
-        Err(error)
+        Err(self.refuse(context, error, what).await)
     }
 
     pub(crate) fn may_read(&self, context: &RequestContext) -> bool {
-        self.config.allowed.contains(context.client_ip)
+        // Workers have no address, and no list means them.
+        !context.client_ip.is_unspecified() && self.config.allowed.contains(context.client_ip)
     }
 }
 

@@ -40,6 +40,10 @@ pub enum VaultError {
         /// Seconds until the next try.
         retry_after_secs: u64,
     },
+    /// Too many requests of this client were refused, so that this refusal is not recorded by itself; or
+    /// too many requests are under way.
+    #[error("too many requests were refused, or are under way")]
+    RateLimited,
     /// No leader, or no quorum, within the deadline. Nothing happened.
     #[error("no leader within the deadline")]
     NoLeader,

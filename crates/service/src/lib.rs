@@ -16,6 +16,7 @@ pub mod operation;
 pub mod page;
 pub mod payload;
 mod prewarm;
+mod refusals;
 pub mod rewrap;
 pub mod roles;
 mod rotation;

@@ -72,13 +72,17 @@ impl Lockout {
             locked_until: None,
         };
         let record = records.entry(address).or_insert_with(fresh);
+        // A try that began before the lockout, and ended after the window, must not undo it.
+        if record.locked_until.is_some_and(|until| until > now) {
+            return false;
+        }
         let over = record.locked_until.is_some_and(|until| until <= now)
             || now.saturating_duration_since(record.first) > self.policy.window;
         if over {
             *record = fresh();
         }
         record.failures += 1;
-        if record.failures < self.policy.max_failures || record.locked_until.is_some() {
+        if record.failures < self.policy.max_failures {
             return false;
         }
         record.locked_until = Some(now + self.policy.lockout);
@@ -98,7 +102,9 @@ impl Lockout {
     }
 }
 
-fn block(address: IpAddr) -> IpAddr {
+/// The addresses that count as one client: an IPv6 client has a /64.
+#[must_use]
+pub fn block(address: IpAddr) -> IpAddr {
     const NETWORK_BITS: u128 = !0 << 64;
     match address.to_canonical() {
         IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & NETWORK_BITS).into()),
@@ -148,6 +154,16 @@ mod tests {
         for step in 0..5 {
             assert!(!lockout.failed(ip("192.0.2.1"), start + 11 * step * SECOND));
         }
+    }
+
+    #[test]
+    fn a_late_failure_does_not_end_a_lockout() {
+        let (lockout, start) = (lockout(1), Instant::now());
+        let client = ip("192.0.2.1");
+        assert!(lockout.failed(client, start));
+        // Past the window of 10 s, within the lockout of 60 s.
+        assert!(!lockout.failed(client, start + 20 * SECOND));
+        assert!(lockout.remaining(client, start + 20 * SECOND).is_some());
     }
 
     #[test]

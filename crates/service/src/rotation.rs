@@ -19,13 +19,8 @@ use strongroom_core::{
 use strongroom_seal::{Plaintext, generate_value};
 
 use crate::{
-    authorize::Authorized,
-    context::RequestContext,
-    error::VaultError,
-    operation::Rotate,
-    payload,
-    secrets::{Generated, Written},
-    vault::Vault,
+    authorize::Authorized, context::RequestContext, error::VaultError, operation::Rotate, payload,
+    secrets::Written, vault::Vault,
 };
 
 /// How long one rotation by the worker may take.
@@ -90,26 +85,22 @@ impl Vault {
                 if summary.rotation_pending {
                     return Ok(Turned::Begun(number));
                 }
-                Ok(Turned::Rotated(Box::new(
-                    self.written(permit, summary, payload),
-                )))
+                let written = self.written(permit, summary, payload).await;
+                Ok(Turned::Rotated(Box::new(written)))
             }
         }
     }
 
-    fn written(
+    async fn written(
         &self,
         permit: &Authorized<Rotate>,
         summary: SecretSummary,
         payload: Plaintext,
     ) -> Written {
-        let generated = match self.may_read(&permit.context) {
-            true => Generated::Shown(payload),
-            false => Generated::Omitted,
-        };
+        let shown = self.shown(&permit.context, &permit.target, payload).await;
         Written {
             summary,
-            generated: Some(generated),
+            generated: Some(shown),
         }
     }
 
@@ -140,7 +131,7 @@ impl Vault {
             version_created_at: secret.version(number).map(|version| version.created_at),
             ..secret.summary(name)
         };
-        Ok(self.written(permit, summary, opened.payload))
+        Ok(self.written(permit, summary, opened.payload).await)
     }
 
     /// The current payload with a fresh value in the generated field.

@@ -26,6 +26,7 @@ fn entry(error: &VaultError) -> (u16, &'static str) {
         VaultError::InUse => (409, "in_use"),
         VaultError::TooLarge(_) => (413, "too_large"),
         VaultError::LockedOut { .. } => (429, "locked_out"),
+        VaultError::RateLimited => (429, "rate_limited"),
         VaultError::Internal => (500, "internal"),
         VaultError::NoLeader => (503, "no_leader"),
         VaultError::KmsUnavailable => (503, "kms_unavailable"),

@@ -8,7 +8,8 @@ use strongroom_core::{
 use strongroom_seal::AdminToken;
 
 use crate::{
-    authorize::Authorized,
+    audit::NODE,
+    authorize::{Authorized, NOBODY, READER},
     error::VaultError,
     operation::{CreateToken, ListTokens, RevokeToken},
     page::Page,
@@ -62,6 +63,10 @@ impl Vault {
         permit: Authorized<CreateToken>,
         new: NewToken,
     ) -> Result<CreatedToken, VaultError> {
+        // The audit trail's own words for who acts.
+        if [READER, NODE, NOBODY].contains(&permit.target.as_str()) {
+            return Err(VaultError::invalid("this name is reserved"));
+        }
         let token =
             AdminToken::generate().map_err(|error| VaultError::bug("drawing a token", &error))?;
         let (name, role) = (permit.target.clone(), new.role.clone());

@@ -1,6 +1,11 @@
 //! The vault: what all use cases stand on.
 
-use std::{borrow::Cow, num::NonZeroU32, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    num::NonZeroU32,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use strongroom_core::{
     Allowlist, Command, Effect, ReadGate, Replica, State, Submitted, TokenFingerprint,
@@ -9,11 +14,13 @@ use strongroom_seal::Keyring;
 
 use crate::{
     audit::{Audit, Entry},
+    authorize::{NOBODY, READER, outcome},
     context::RequestContext,
     error::VaultError,
     kms_health::KmsHealth,
     last_used::LastUsed,
     lockout::{Lockout, LockoutPolicy},
+    refusals::Refusals,
     rewrap::{Progress, RewrapPolicy},
     secrets::NameLocks,
     stats::Stats,
@@ -45,6 +52,7 @@ pub struct Vault {
     pub(crate) audit: Audit,
     pub(crate) config: VaultConfig,
     pub(crate) lockout: Lockout,
+    pub(crate) refusals: Refusals,
     pub(crate) stats: Stats,
     pub(crate) name_locks: NameLocks,
     pub(crate) last_used: LastUsed,
@@ -73,6 +81,7 @@ impl Vault {
             audit,
             config,
             lockout,
+            refusals: Refusals::default(),
             stats,
             name_locks,
             last_used,
@@ -137,14 +146,8 @@ impl Vault {
         Ok(applied.into_result()?)
     }
 
-    /// Writes one audit record. What it covers must not happen, and no answer may leave, if this
-    /// fails (invariant 13).
-    pub(crate) async fn record(
-        &self,
-        context: &RequestContext,
-        event: Event<'_>,
-    ) -> Result<(), VaultError> {
-        let entry = Entry {
+    pub(crate) fn entry(&self, context: &RequestContext, event: Event<'_>) -> Entry {
+        Entry {
             request_id: context.request_id.clone(),
             actor: event.actor.to_owned(),
             client_ip: Some(context.client_ip).filter(|ip| !ip.is_unspecified()),
@@ -153,9 +156,50 @@ impl Vault {
             target: event.target.to_owned(),
             outcome: Cow::Borrowed(event.outcome),
             status: event.status,
+        }
+    }
+
+    /// Refuses: with a record, or as one of too many.
+    pub(crate) async fn refuse(
+        &self,
+        context: &RequestContext,
+        error: VaultError,
+        (actor, action, target): (&str, &'static str, &str),
+    ) -> VaultError {
+        self.stats.refused(&error);
+        let token = (![NOBODY, READER].contains(&actor)).then_some(actor);
+        let now = Instant::now();
+        if !self.refusals.is_recorded(context.client_ip, token, now) {
+            return match error {
+                VaultError::Unauthenticated
+                | VaultError::AddressNotAllowed
+                | VaultError::PermissionDenied => VaultError::RateLimited,
+                // These say what to do, or what may have happened.
+                other => other,
+            };
+        }
+        let event = Event {
+            actor,
+            action,
+            target,
+            outcome: outcome(&error),
+            status: Some(crate::status::status(&error)),
         };
+        match self.record(context, event).await {
+            Ok(()) => error,
+            Err(unrecorded) => unrecorded,
+        }
+    }
+
+    /// Writes one audit record. What it covers must not happen, and no answer may leave, if this
+    /// fails (invariant 13).
+    pub(crate) async fn record(
+        &self,
+        context: &RequestContext,
+        event: Event<'_>,
+    ) -> Result<(), VaultError> {
         self.audit
-            .write(entry)
+            .write(self.entry(context, event))
             .await
             .map(|_| ())
             .map_err(|_| VaultError::AuditUnavailable)

@@ -10,8 +10,15 @@ use std::{
 use strongroom_core::{Secret, SecretName};
 use tokio::sync::{Notify, watch};
 
-use crate::{authorize::Reader, error::VaultError, vault::Vault};
+use crate::{
+    authorize::{READER, Reader},
+    error::VaultError,
+    secrets::READ,
+    vault::{Event, Vault},
+};
 
+/// The audit trail's word for a wait that ended without a newer version.
+const UNCHANGED: &str = "unchanged";
 /// How long the task waits for a change before it looks whether the vault is still there.
 const ROUND: Duration = Duration::from_secs(1);
 
@@ -36,6 +43,14 @@ impl Watches {
         notify
     }
 
+    fn wake_all(&self) {
+        let watches = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        watches
+            .values()
+            .filter_map(Weak::upgrade)
+            .for_each(|notify| notify.notify_waiters());
+    }
+
     fn wake<'a>(&self, changed: impl Iterator<Item = &'a SecretName>) {
         let watches = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         if watches.is_empty() {
@@ -50,12 +65,31 @@ impl Watches {
 }
 
 impl Vault {
-    /// Whether there is a secret of this name, as far as this node has applied.
+    /// Says, on the record, that a secret has no version newer than `after`, as far as this node has
+    /// applied. `false` if it has, or if there is no such secret.
     ///
     /// # Errors
-    /// [`VaultError::Starting`], [`VaultError::StoreFailed`].
-    pub fn is_there(&self, _reader: &Reader, name: &SecretName) -> Result<bool, VaultError> {
-        Ok(self.replica.local()?.secret(name).is_some())
+    /// [`VaultError::Starting`], [`VaultError::StoreFailed`], [`VaultError::AuditUnavailable`].
+    pub async fn is_unchanged(
+        &self,
+        reader: &Reader,
+        name: &SecretName,
+        after: u64,
+    ) -> Result<bool, VaultError> {
+        let state = self.replica.local()?;
+        let newer = state.secret(name).is_none_or(|s| s.current_version > after);
+        if newer {
+            return Ok(false);
+        }
+        let event = Event {
+            actor: READER,
+            action: READ,
+            target: name.as_str(),
+            outcome: UNCHANGED,
+            status: Some(304),
+        };
+        self.record(&reader.context, event).await?;
+        Ok(true)
     }
 
     /// Waits until this node has applied a version of the secret newer than `after`, at most
@@ -108,6 +142,12 @@ impl Vault {
         }
     }
 
+    /// How many wait now.
+    #[must_use]
+    pub fn waits(&self) -> usize {
+        self.watches.over.receiver_count()
+    }
+
     /// Ends all waits, now and from now on: this node stops, and must not be held up by them.
     pub fn end_waits(&self) {
         self.watches.over.send_replace(true);
@@ -126,8 +166,10 @@ pub(crate) async fn worker(weak: Weak<Vault>) {
             .and_then(|state: &Arc<strongroom_core::State>| state.position());
         let state = replica.next_state(position, ROUND).await;
         let Some(vault) = weak.upgrade() else { return };
-        if let Some(before) = &seen {
-            vault.watches.wake(state.changed_secrets(before));
+        match &seen {
+            Some(before) => vault.watches.wake(state.changed_secrets(before)),
+            // What changed before this worker began is not known.
+            None => vault.watches.wake_all(),
         }
         seen = Some(state);
     }

@@ -5,14 +5,24 @@ use std::{
     time::Duration,
 };
 
-use strongroom_core::{Command, Replica, SubmitError, Submitted};
+use strongroom_core::{
+    Applied, Command, Replica, SubmitError, Submitted, TokenFingerprint, TokenName,
+};
 
-use crate::{kms_health, prewarm, rewrap, rotation, targets, vault::Vault, watch};
+use crate::{
+    audit::NODE,
+    context::RequestContext,
+    kms_health, prewarm, refusals, rewrap, rotation, targets,
+    vault::{Event, Vault},
+    watch,
+};
 
 /// How long one command of a worker may take.
 const WITHIN: Duration = Duration::from_secs(10);
 /// Between two looks at whether this node leads, and at the DEK cache.
 const GLANCE: Duration = Duration::from_millis(100);
+/// Before a worker that panicked begins anew.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
 /// Between two sweeps of the DEK cache.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -25,17 +35,41 @@ pub fn start(vault: &Arc<Vault>) {
             .map(|vault| vault.answer_member(question))
             .unwrap_or_default()
     }));
-    tokio::spawn(take_up_bootstrap_token(Arc::downgrade(vault)));
-    tokio::spawn(tick(Arc::downgrade(vault)));
-    tokio::spawn(sweep_data_keys(Arc::downgrade(vault)));
-    tokio::spawn(kms_health::watch(Arc::downgrade(vault)));
-    tokio::spawn(rotation::worker(Arc::downgrade(vault)));
-    tokio::spawn(rewrap::worker(Arc::downgrade(vault)));
-    tokio::spawn(targets::worker(Arc::downgrade(vault)));
-    tokio::spawn(watch::worker(Arc::downgrade(vault)));
+    supervise(vault, "bootstrap", take_up_bootstrap_token);
+    supervise(vault, "tick", tick);
+    supervise(vault, "sweep", sweep_data_keys);
+    supervise(vault, "kms", kms_health::watch);
+    supervise(vault, "rotation", rotation::worker);
+    supervise(vault, "rewrap", rewrap::worker);
+    supervise(vault, "targets", targets::worker);
+    supervise(vault, "refusals", refusals::worker);
+    supervise(vault, "watch", watch::worker);
     if let Some(per_sec) = vault.config.prewarm {
-        tokio::spawn(prewarm::worker(Arc::downgrade(vault), per_sec));
+        supervise(vault, "prewarm", move |vault| {
+            prewarm::worker(vault, per_sec)
+        });
     }
+}
+
+/// Runs a worker until it ends. One that panics begins anew: the node would go on without it, and
+/// nobody would notice.
+fn supervise<F>(
+    vault: &Arc<Vault>,
+    name: &'static str,
+    work: impl Fn(Weak<Vault>) -> F + Send + 'static,
+) where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let weak = Arc::downgrade(vault);
+    tokio::spawn(async move {
+        while let Err(error) = tokio::spawn(work(Weak::clone(&weak))).await {
+            if error.is_cancelled() {
+                return;
+            }
+            tracing::error!(worker = name, "a worker panicked, and begins anew");
+            tokio::time::sleep(AFTER_PANIC).await;
+        }
+    });
 }
 
 /// Proposes the bootstrap token until an admin token exists, and then never again.
@@ -48,16 +82,40 @@ async fn take_up_bootstrap_token(weak: Weak<Vault>) {
         let settled = vault.replica.local().map(|state| state.bootstrap_closed());
         match settled {
             Ok(true) => return,
-            Ok(false) if vault.replica.is_leader() => {
-                let proposed = propose(&*vault.replica, Command::Bootstrap { fingerprint }).await;
-                if let Ok(Submitted { applied, .. }) = proposed {
-                    tracing::info!(?applied, "proposed the bootstrap token");
-                }
-            }
+            Ok(false) if vault.replica.is_leader() => bootstrap(&vault, fingerprint).await,
             Ok(false) | Err(_) => {}
         }
         drop(vault);
         tokio::time::sleep(GLANCE).await;
+    }
+}
+
+/// The most powerful token there is comes into being in the audit trail's sight.
+async fn bootstrap(vault: &Vault, fingerprint: TokenFingerprint) {
+    let context = RequestContext::of_worker(WITHIN);
+    let event = |outcome, status| Event {
+        actor: NODE,
+        action: "token.bootstrap",
+        target: TokenName::BOOTSTRAP,
+        outcome,
+        status,
+    };
+    if vault
+        .record(&context, event("attempted", None))
+        .await
+        .is_err()
+    {
+        return;
+    }
+    let proposed = propose(&*vault.replica, Command::Bootstrap { fingerprint }).await;
+    let (outcome, status) = match proposed.map(|submitted| submitted.applied) {
+        Ok(Applied::Effect(_)) => ("done", Some(201)),
+        Ok(Applied::Rejected(_)) => ("failed", None),
+        Err(_) => ("unknown", None),
+    };
+    tracing::info!(outcome, "proposed the bootstrap token");
+    if let Err(error) = vault.record(&context, event(outcome, status)).await {
+        tracing::error!(%error, "the end of the bootstrap is not in the audit trail");
     }
 }
 

@@ -90,7 +90,8 @@ impl State {
 
     /// Replaces a version's wrapped data key, if it is still the one that KMS was given. Ciphertext,
     /// nonce and times stay. Only the running pass does it, and only onto its key: a node configured
-    /// with another key, or a leader of the past, would otherwise mark as moved what is not.
+    /// with another key, or a leader of the past, would otherwise mark as moved what is not
+    /// (invariant 18).
     pub(super) fn rewrap_version(
         &mut self,
         name: &SecretName,

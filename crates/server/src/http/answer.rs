@@ -40,6 +40,7 @@ pub(crate) fn error(error: &VaultError) -> Response {
     );
     let retry_after = match error {
         VaultError::LockedOut { retry_after_secs } => Some(*retry_after_secs),
+        VaultError::RateLimited => Some(1),
         _ if status == StatusCode::SERVICE_UNAVAILABLE => Some(1),
         _ => None,
     };

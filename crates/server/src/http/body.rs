@@ -14,7 +14,7 @@ use axum::body::Body;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
 use strongroom_core::limits;
-use strongroom_service::VaultError;
+use strongroom_service::{VaultError, lockout::block};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use zeroize::Zeroizing;
 
@@ -52,6 +52,8 @@ impl BodyPlaces {
             .by_client
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        // An IPv6 client has many addresses.
+        let client = block(client);
         if let Some(places) = known.get(&client).and_then(Weak::upgrade) {
             return places;
         }

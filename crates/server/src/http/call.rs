@@ -15,6 +15,7 @@ use super::{
     App,
     answer::{self, Answer},
     body::{self, BodyBytes},
+    carried::{Run, to_its_end},
     client,
 };
 
@@ -39,7 +40,7 @@ pub(crate) struct Call {
 }
 
 /// Makes a route's handler from a function of the app and the call.
-pub(crate) fn endpoint<F, Fut>(filter: MethodFilter, handler: F) -> MethodRouter<Arc<App>>
+pub(crate) fn endpoint<F, Fut>(filter: MethodFilter, handler: F, run: Run) -> MethodRouter<Arc<App>>
 where
     F: Fn(Arc<App>, Call) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send + 'static,
@@ -49,7 +50,12 @@ where
         move |State(app): State<Arc<App>>, request: Request| async move {
             let route = request.extensions().get::<MatchedPath>().cloned();
             let answered = match take_apart(&app, request).await {
-                Ok(call) => to_its_end(handler(app, call)).await,
+                Ok(call) => match run {
+                    Run::Attached => handler(app, call).await,
+                    Run::ToItsEnd(pool) => {
+                        to_its_end(&Arc::clone(&app), pool, handler(app, call)).await
+                    }
+                },
                 Err(error) => Err(error),
             };
             let mut response = answered.unwrap_or_else(|error| answer::error(&error));
@@ -66,22 +72,6 @@ where
             response
         },
     )
-}
-
-/// What a client asked for is carried to its end, and so into the audit trail, also if it does not wait
-/// for the answer: hyper drops what a closed connection waited for.
-async fn to_its_end(answer: impl Future<Output = Answer> + Send + 'static) -> Answer {
-    match tokio::spawn(answer).await {
-        Ok(answer) => answer,
-        Err(error) => {
-            // The hook has logged where a panic came from; what it carries may hold anything.
-            tracing::error!(
-                panicked = error.is_panic(),
-                "a request did not come to its end"
-            );
-            Err(VaultError::Internal)
-        }
-    }
 }
 
 async fn take_apart(app: &App, request: Request) -> Result<Call, VaultError> {
@@ -104,6 +94,9 @@ async fn take_apart(app: &App, request: Request) -> Result<Call, VaultError> {
         Err(client::NoAddress) => {
             return app.vault.refuse_address(&context, "x-forwarded-for").await;
         }
+    }
+    if let Err(why) = app.origins.admit(&parts.headers) {
+        return app.vault.refuse_address(&context, why).await;
     }
     let token = presented(&parts.headers);
     let body = tokio::time::timeout(

@@ -9,12 +9,16 @@ use strongroom_core::{Allowlist, allowlist::canonical};
 /// chain anybody has.
 const ENTRIES: usize = 64;
 
-/// An `X-Forwarded-For` entry that is no address, where an address had to be.
+/// An `X-Forwarded-For` entry that is no address, where an address had to be; or none that is the
+/// client's.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct NoAddress;
 
 /// The client's address: the peer's, unless it is a trusted proxy; then the rightmost entry of
 /// `X-Forwarded-For` that is no trusted proxy. Entries further left are the client's own claims.
+///
+/// Where all entries are within the trusted ranges there is no telling a proxy from a client that
+/// claims to have come through one: then nobody is believed.
 pub(crate) fn client_address(
     peer: IpAddr,
     headers: &HeaderMap,
@@ -26,7 +30,9 @@ pub(crate) fn client_address(
     };
     // Several headers are one list, the later ones further right.
     let values: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
-    let mut client = peer;
+    if values.is_empty() {
+        return Ok(peer);
+    }
     let mut entries = 0;
     for value in values.iter().rev() {
         let text = value.to_str().map_err(|_| NoAddress)?;
@@ -35,13 +41,13 @@ pub(crate) fn client_address(
             if entries > ENTRIES {
                 return Err(NoAddress);
             }
-            client = canonical(parse_entry(entry.trim()).ok_or(NoAddress)?);
+            let client = canonical(parse_entry(entry.trim()).ok_or(NoAddress)?);
             if !trusted.contains(client) {
                 return Ok(client);
             }
         }
     }
-    Ok(client)
+    Err(NoAddress)
 }
 
 /// An address, bare or with a port: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`,
@@ -106,10 +112,17 @@ mod tests {
             client("10.0.0.1", &["127.0.0.1", "192.0.2.1, fd00::1"]).unwrap(),
             "192.0.2.1"
         );
-        assert_eq!(
-            client("10.0.0.1", &["10.0.0.3, 10.0.0.2"]).unwrap(),
-            "10.0.0.3"
-        );
+    }
+
+    #[test]
+    fn nobody_is_believed_where_all_entries_may_be_proxies() {
+        for headers in [
+            &["10.0.0.3, 10.0.0.2"][..],
+            &["10.0.0.3"],
+            &["fd00::1", "10.0.0.2"],
+        ] {
+            assert_eq!(client("10.0.0.1", headers), Err(NoAddress), "{headers:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,12 @@
 //! JSON from outside: bounded in depth before it is parsed, and refused in words that hold nothing of
 //! it but the name of an unknown field.
 
-use serde::{Deserialize, Deserializer};
+use std::{fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer,
+    de::{SeqAccess, Visitor},
+};
 use strongroom_core::limits;
 use strongroom_service::VaultError;
 
@@ -18,6 +23,46 @@ pub(crate) fn given<'a, D: Deserializer<'a>, T: Deserialize<'a>>(
     field: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::<T>::deserialize(field).map(Some)
+}
+
+/// How the refusal of a long list begins. No message of serde's begins with what it found.
+const TOO_MANY: &str = "a list is too long: ";
+
+/// A list of at most `MOST` items: what is longer is refused before it is held.
+pub(crate) struct Bounded<T, const MOST: usize>(pub(crate) Vec<T>);
+
+impl<T, const MOST: usize> Default for Bounded<T, MOST> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'a, T: Deserialize<'a>, const MOST: usize> Deserialize<'a> for Bounded<T, MOST> {
+    fn deserialize<D: Deserializer<'a>>(list: D) -> Result<Self, D::Error> {
+        list.deserialize_seq(Items(PhantomData))
+    }
+}
+
+struct Items<T, const MOST: usize>(PhantomData<T>);
+
+impl<'a, T: Deserialize<'a>, const MOST: usize> Visitor<'a> for Items<T, MOST> {
+    type Value = Bounded<T, MOST>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a list of at most {MOST} items")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = list.next_element()? {
+            if items.len() == MOST {
+                let why = format_args!("{TOO_MANY}{MOST} items are allowed");
+                return Err(serde::de::Error::custom(why));
+            }
+            items.push(item);
+        }
+        Ok(Bounded(items))
+    }
 }
 
 /// Whether brackets outside of strings nest deeper than [`limits::JSON_DEPTH`].
@@ -45,6 +90,9 @@ fn too_deep(body: &[u8]) -> bool {
 /// serde's messages quote what they found; only field names may pass, and only such as look like one.
 fn explain(error: &serde_json::Error) -> String {
     let text = error.to_string();
+    if text.starts_with(TOO_MANY) {
+        return text;
+    }
     for (start, what) in [
         ("unknown field `", "unknown field"),
         ("missing field `", "missing field"),
@@ -83,6 +131,18 @@ mod tests {
     struct Request {
         #[allow(dead_code)]
         number: u64,
+    }
+
+    #[test]
+    fn long_lists_are_refused_with_their_limit() {
+        let parsed = |body: &str| parse::<Bounded<u8, 2>>(body.as_bytes());
+        assert_eq!(parsed("[1,2]").unwrap().0, [1, 2]);
+        let refused = parsed("[1,2,3]").err().unwrap().to_string();
+        assert!(
+            refused.starts_with("a list is too long: 2 items"),
+            "{refused}"
+        );
+        assert!(parsed("{}").is_err());
     }
 
     fn refusal(body: &str) -> String {

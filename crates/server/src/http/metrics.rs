@@ -205,6 +205,12 @@ fn register_node(registry: &mut Registry, vault: &Vault) {
         "Versions that the running re-wrap pass has still to move",
         vault.rewraps_pending(),
     );
+    gauge(
+        registry,
+        "waits",
+        "Requests that wait for a newer version",
+        vault.waits() as u64,
+    );
     if let Ok(state) = replica.local() {
         let applied = state.position().map_or(0, |position| position.index);
         gauge(

@@ -35,7 +35,10 @@ pub(super) async fn readyz(app: Arc<App>, _: Call) -> Answer {
         Err(reason) => {
             let code = reason.as_str();
             let body = json!({"ready": false, "error": "this node is not ready", "code": code});
-            Ok(answer::json(StatusCode::SERVICE_UNAVAILABLE, &body))
+            let mut response = answer::json(StatusCode::SERVICE_UNAVAILABLE, &body);
+            let soon = HeaderValue::from_static("1");
+            response.headers_mut().insert(header::RETRY_AFTER, soon);
+            Ok(response)
         }
     }
 }

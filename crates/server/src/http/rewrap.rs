@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use strongroom_core::{LogTime, rewrap::Watermark};
 use strongroom_service::{
@@ -14,9 +15,17 @@ use super::{
     App,
     answer::{self, Answer},
     call::Call,
+    json,
 };
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BeginRequest {}
+
 pub(super) async fn begin(app: Arc<App>, call: Call) -> Answer {
+    if !call.body.is_empty() {
+        json::parse::<BeginRequest>(&call.body)?;
+    }
     let permit = app
         .vault
         .authorize::<Rewrap>(call.context, &call.token, ())

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use strongroom_core::{Action, PathPattern, Permission, Role, RoleName};
+use strongroom_core::{Action, PathPattern, Permission, Role, RoleName, limits};
 use strongroom_service::{
     VaultError,
     operation::{ChangeRole, CreateRole, DeleteRole, ReadRoles},
@@ -16,7 +16,8 @@ use super::{
     App,
     answer::{self, Answer},
     call::Call,
-    empty, json,
+    empty,
+    json::{self, Bounded},
 };
 
 const PATH: &str = "/v1/roles/";
@@ -28,7 +29,9 @@ struct PermissionRequest {
     path: String,
 }
 
-fn permissions(requests: Vec<PermissionRequest>) -> Result<Vec<Permission>, VaultError> {
+type Permissions = Bounded<PermissionRequest, { limits::ROLE_RULES }>;
+
+fn permissions(Bounded(requests): Permissions) -> Result<Vec<Permission>, VaultError> {
     requests
         .into_iter()
         .map(|request| {
@@ -52,12 +55,15 @@ struct CreateRequest {
     #[serde(default)]
     is_admin: bool,
     #[serde(default)]
-    permissions: Vec<PermissionRequest>,
+    permissions: Permissions,
 }
 
 pub(super) async fn create(app: Arc<App>, call: Call) -> Answer {
     let request: CreateRequest = json::parse(&call.body)?;
     let name = RoleName::parse(&request.name)?;
+    if request.description.len() > limits::DESCRIPTION_BYTES {
+        return Err(VaultError::invalid("the description is too long"));
+    }
     let role = Role {
         description: request.description,
         is_admin: request.is_admin,
@@ -108,7 +114,7 @@ pub(super) async fn read(app: Arc<App>, call: Call) -> Answer {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct SetRequest {
-    permissions: Vec<PermissionRequest>,
+    permissions: Permissions,
 }
 
 pub(super) async fn set_permissions(app: Arc<App>, call: Call) -> Answer {

@@ -4,7 +4,12 @@ use std::sync::Arc;
 
 use axum::routing::{MethodFilter, MethodRouter};
 
-use super::{App, call::endpoint, operate, rewrap, roles, secrets, tokens};
+use super::{
+    App,
+    call::endpoint,
+    carried::{Pool, Run},
+    operate, rewrap, roles, secrets, tokens,
+};
 
 /// Who may call a route.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,28 +36,31 @@ pub struct Route {
 }
 
 macro_rules! routes {
-    ($($method:ident $path:literal $who:ident $handler:path;)*) => {
+    ($($method:ident $path:literal $who:ident $handler:path $(, $how:ident)?;)*) => {
         vec![$(Route {
             method: stringify!($method),
             path: $path,
             who: Who::$who,
-            handler: endpoint(MethodFilter::$method, $handler),
+            handler: endpoint(MethodFilter::$method, $handler, routes!(@how $($how)?)),
         }),*]
     };
+    (@how) => { Run::ToItsEnd(Pool::Others) };
+    (@how read) => { Run::ToItsEnd(Pool::Reads) };
+    (@how attached) => { Run::Attached };
 }
 
 pub(super) fn table() -> Vec<Route> {
     routes! {
-        GET    "/healthz"                      Anybody operate::healthz;
-        GET    "/readyz"                       Anybody operate::readyz;
-        GET    "/metrics"                      Anybody operate::metrics;
+        GET    "/healthz"                      Anybody operate::healthz, attached;
+        GET    "/readyz"                       Anybody operate::readyz, attached;
+        GET    "/metrics"                      Anybody operate::metrics, attached;
         POST   "/v1/secrets"                   Role    secrets::create;
         GET    "/v1/secrets"                   Role    secrets::list;
-        GET    "/v1/secrets/{*name}"           Reader  secrets::read;
+        GET    "/v1/secrets/{*name}"           Reader  secrets::read, attached;
         PUT    "/v1/secrets/{*name}"           Role    secrets::update;
         DELETE "/v1/secrets/{*name}"           Role    secrets::delete;
-        POST   "/v1/secrets/{*name}"           Role    secrets::post;
-        POST   "/v1/batch/secrets"             Reader  secrets::batch;
+        POST   "/v1/secrets/{*name}"           Role    secrets::post, attached;
+        POST   "/v1/batch/secrets"             Reader  secrets::batch, read;
         POST   "/v1/roles"                     Admin   roles::create;
         GET    "/v1/roles"                     Admin   roles::list;
         GET    "/v1/roles/{name}"              Admin   roles::read;

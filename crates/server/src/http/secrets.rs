@@ -3,13 +3,16 @@
 mod requests;
 mod shown;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use http::StatusCode;
 use serde_json::{Value, json};
 use strongroom_core::{ReadGate, SecretName, limits, name::DEFAULT_MOUNT};
 use strongroom_service::{
-    VaultError,
+    Reader, RequestContext, VaultError,
     operation::{Create, Delete, ListSecrets, Rotate, Update},
     payload::Incoming,
     secrets::{CreateSecret, READ, UpdateSecret, VERIFY, native_name},
@@ -19,6 +22,7 @@ use super::{
     App,
     answer::{self, Answer},
     call::Call,
+    carried::{Pool, to_its_end},
     empty, json,
 };
 use requests::{BatchRequest, CreateRequest, RotateRequest, UpdateRequest, VerifyRequest};
@@ -63,33 +67,68 @@ pub(super) async fn list(app: Arc<App>, call: Call) -> Answer {
     ))
 }
 
-pub(super) async fn read(app: Arc<App>, mut call: Call) -> Answer {
+/// Waiting is not carried to its end when the client hangs up: there may be many who wait, and nothing
+/// has happened yet. What goes on the record is.
+pub(super) async fn read(app: Arc<App>, call: Call) -> Answer {
     // Only the refusal of an address comes before these are looked at.
-    let asked = (
-        call.secret_name(PATH),
-        read_gate(&app, &call),
-        call.number("version"),
-        watch(&call),
-    );
-    if let Ok(Some(watch)) = &asked.3 {
-        call.context.deadline += watch.wait;
-    }
-    let reader = app
-        .vault
-        .admit_reader(call.context, READ, described(&asked.0))
+    let asked = Asked {
+        name: call.secret_name(PATH),
+        gate: read_gate(&app, &call),
+        version: call.number("version"),
+        watch: watch(&call),
+    };
+    let context = call.context;
+    // Neither is needed any more, and the wait may be long.
+    drop((call.headers, call.body, call.token, call.uri));
+    let Ok(Some(Watch { wait, after })) = asked.watch else {
+        let own = Arc::clone(&app);
+        return to_its_end(&app, Pool::Reads, read_now(own, context, asked)).await;
+    };
+    let admitted = {
+        let (app, target) = (Arc::clone(&app), described(&asked.name).to_owned());
+        async move { app.vault.admit_reader(context, READ, &target).await }
+    };
+    let reader = to_its_end(&app, Pool::Reads, admitted).await?;
+    let (name, gate) = (asked.name?, asked.gate?);
+    app.vault
+        .wait_for_version(&reader, &name, after, wait)
         .await?;
-    let (name, gate, version, watch) = (asked.0?, asked.1?, asked.2?, asked.3?);
-    if let Some(Watch { wait, after }) = watch {
-        let known = app
-            .vault
-            .wait_for_version(&reader, &name, after, wait)
-            .await?;
-        // A secret that is not there is 404 and not "unchanged".
-        if !known && app.vault.is_there(&reader, &name)? {
+    // The answer has a time of its own.
+    let reader = reader.until(Instant::now() + app.request_timeout);
+    let own = Arc::clone(&app);
+    let ended = async move {
+        if own.vault.is_unchanged(&reader, &name, after).await? {
             return Ok(empty(StatusCode::NOT_MODIFIED));
         }
-    }
-    let disclosed = app.vault.read_secret(&reader, &name, version, gate).await?;
+        disclose(&own, &reader, &name, None, gate).await
+    };
+    to_its_end(&app, Pool::Reads, ended).await
+}
+
+/// What a read asks for, as far as it makes sense.
+struct Asked {
+    name: Result<SecretName, VaultError>,
+    gate: Result<ReadGate, VaultError>,
+    version: Result<Option<u64>, VaultError>,
+    watch: Result<Option<Watch>, VaultError>,
+}
+
+async fn read_now(app: Arc<App>, context: RequestContext, asked: Asked) -> Answer {
+    let target = described(&asked.name);
+    let reader = app.vault.admit_reader(context, READ, target).await?;
+    let (name, gate, version) = (asked.name?, asked.gate?, asked.version?);
+    asked.watch?;
+    disclose(&app, &reader, &name, version, gate).await
+}
+
+async fn disclose(
+    app: &App,
+    reader: &Reader,
+    name: &SecretName,
+    version: Option<u64>,
+    gate: ReadGate,
+) -> Answer {
+    let disclosed = app.vault.read_secret(reader, name, version, gate).await?;
     Ok(answer::secret_json(
         StatusCode::OK,
         shown::render(&[disclosed], false)?,
@@ -152,10 +191,16 @@ pub(super) async fn delete(app: Arc<App>, call: Call) -> Answer {
 /// `POST /v1/secrets/{name}/verify` and `…/rotate`: the verb is the last segment, since a name has
 /// many.
 pub(super) async fn post(app: Arc<App>, call: Call) -> Answer {
-    let tail = call.tail(PATH)?;
+    let (tail, own) = (call.tail(PATH)?, Arc::clone(&app));
     match tail.rsplit_once('/') {
-        Some((name, "verify")) => verify(app, call, native_name(name)).await,
-        Some((name, "rotate")) => rotate(app, call, native_name(name)?).await,
+        Some((name, "verify")) => {
+            let verified = verify(own, call, native_name(name));
+            to_its_end(&app, Pool::Reads, verified).await
+        }
+        Some((name, "rotate")) => {
+            let rotated = rotate(own, call, native_name(name)?);
+            to_its_end(&app, Pool::Others, rotated).await
+        }
         _ => Ok(answer::unknown_route().await),
     }
 }
@@ -196,11 +241,9 @@ pub(super) async fn batch(app: Arc<App>, call: Call) -> Answer {
         .await?;
     let gate = gate?;
     let request: BatchRequest = json::parse(&call.body)?;
-    if request.names.len() > limits::BATCH_NAMES {
-        return Err(VaultError::invalid("a batch holds 256 names at most"));
-    }
     let names: Vec<SecretName> = request
         .names
+        .0
         .iter()
         .map(|name| native_name(name))
         .collect::<Result<_, _>>()?;

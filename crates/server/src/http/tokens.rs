@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use strongroom_core::{Allowlist, LogTime, RoleName, TokenName};
+use strongroom_core::{Allowlist, LogTime, RoleName, TokenName, limits};
 use strongroom_service::{
     VaultError,
     operation::{CreateToken, ListTokens, RevokeToken},
@@ -17,7 +17,8 @@ use super::{
     App,
     answer::{self, Answer},
     call::Call,
-    empty, json,
+    empty,
+    json::{self, Bounded},
 };
 
 const PATH: &str = "/v1/tokens/";
@@ -28,14 +29,14 @@ struct CreateRequest {
     name: String,
     role: String,
     ttl_secs: Option<u64>,
-    bound_cidrs: Option<Vec<String>>,
+    bound_cidrs: Option<Bounded<String, { limits::BOUND_CIDRS }>>,
     num_uses: Option<u64>,
 }
 
 pub(super) async fn create(app: Arc<App>, call: Call) -> Answer {
     let request: CreateRequest = json::parse(&call.body)?;
     let name = TokenName::parse(&request.name)?;
-    let cidrs = request.bound_cidrs.unwrap_or_default();
+    let Bounded(cidrs) = request.bound_cidrs.unwrap_or_default();
     let new = NewToken {
         role: RoleName::parse(&request.role)?,
         ttl_secs: request.ttl_secs,

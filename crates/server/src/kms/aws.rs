@@ -2,7 +2,8 @@
 //! retries and deadlines are the SDK's own, configured and not wrapped in a second loop.
 //!
 //! What it cannot do: the SDK keeps the HTTP response that carried a plaintext data key in buffers
-//! of its own, and frees them without zeroizing. The buffer the SDK hands over is zeroized here.
+//! of its own, whose life nobody here decides. The buffer that it hands over is zeroized here; the
+//! others are zeroed by the binary's allocator when they are freed.
 
 mod connect;
 mod error;

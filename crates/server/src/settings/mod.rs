@@ -5,7 +5,7 @@
 //! are reported at once, and no message repeats a value that may be a secret.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fmt::{self, Write},
     net::SocketAddr,
@@ -159,6 +159,8 @@ pub struct Settings {
     pub allowed_ips: Allowlist,
     /// Proxies whose `X-Forwarded-For` is believed; `None`: the header is ignored.
     pub trusted_proxies: Option<Allowlist>,
+    /// Names that this server goes by; empty: any.
+    pub allowed_hosts: BTreeSet<String>,
     /// How native reads are answered by default.
     pub read_consistency: ReadGate,
     /// A request's deadline.

@@ -81,6 +81,7 @@ pub(super) fn assemble(
         trusted_proxies: parsed
             .trusted_proxies
             .filter(|_| parsed.trust_proxy == Some(true)),
+        allowed_hosts: parsed.allowed_hosts.unwrap_or_default(),
         read_consistency: parsed.read_consistency?,
         request_timeout: parsed.request_timeout?,
         kms: KmsSettings {
@@ -136,6 +137,16 @@ fn kms(parsed: &Parsed, source: &mut Source, warnings: &mut Vec<Problem>) -> Opt
             parsed.kms_key_id.clone().map(|key_id| Kms::Aws { key_id })
         }
         KmsMode::Local => {
+            let shared = parsed.peers.as_ref().is_some_and(|peers| peers.len() > 1);
+            if shared
+                && parsed.local_master_key.is_none()
+                && !source.is_bad("VAULT_LOCAL_MASTER_KEY")
+            {
+                source.problem(
+                    "VAULT_LOCAL_MASTER_KEY",
+                    "is needed with several nodes: each would have a random key of its own",
+                );
+            }
             if parsed.kms_key_id.is_some() {
                 let message = "has no effect with VAULT_KMS_MODE=local";
                 warnings.push(warning("VAULT_KMS_KEY_ID", message));

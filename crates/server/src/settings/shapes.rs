@@ -4,7 +4,7 @@
 //! No message repeats the text it refuses: the wrong variable is where pasted secrets end up. The
 //! lists of addresses are the exception, because there the text is what the operator looks for.
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use strongroom_core::{Allowlist, NodeName, ReadGate};
 use strongroom_service::audit::SyncPolicy;
@@ -184,6 +184,27 @@ impl Shape for Addresses {
     }
     fn parse(&self, text: &str) -> Result<Allowlist, Vec<String>> {
         Allowlist::parse(text).map_err(|bad| bad.iter().map(ToString::to_string).collect())
+    }
+}
+
+/// A list of host names.
+pub(super) struct HostNames;
+
+impl Shape for HostNames {
+    type Out = BTreeSet<String>;
+    fn describe(&self) -> String {
+        "host names without ports, separated by commas".into()
+    }
+    fn parse(&self, text: &str) -> Result<BTreeSet<String>, Vec<String>> {
+        let name = |name: &str| {
+            let plain = |c: u8| c.is_ascii_alphanumeric() || b"-._".contains(&c);
+            (!name.is_empty() && name.len() <= 253 && name.bytes().all(plain))
+                .then(|| name.to_ascii_lowercase())
+        };
+        let names = text.split(',').map(str::trim).map(name);
+        names
+            .collect::<Option<_>>()
+            .map_or_else(|| self.refuse(), Ok)
     }
 }
 

@@ -1,7 +1,12 @@
 //! The one table of settings. It makes the parser, the output of `--check-config`, and
 //! `docs/CONFIG.md`; a setting that is not here does not exist.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
 
 use strongroom_core::{Allowlist, NodeName, ReadGate, TargetName};
 use strongroom_service::audit::SyncPolicy;
@@ -12,8 +17,8 @@ use super::{
     net::{HostPort, Peer, Peers, RaftListen, RaftPlaintext},
     secrets::{Bootstrap, BootstrapToken, MasterKeys},
     shapes::{
-        Addresses, AuditSync, CONSISTENCY, Choice, Count, Flag, Folder, KmsKey, Listen, LogFilter,
-        NodeId, Seconds, Shape, Size,
+        Addresses, AuditSync, CONSISTENCY, Choice, Count, Flag, Folder, HostNames, KmsKey, Listen,
+        LogFilter, NodeId, Seconds, Shape, Size,
     },
     source::Source,
     targets::{PostgresTarget, Targets},
@@ -109,6 +114,8 @@ settings! {
         "Take the client's address from `X-Forwarded-For`; needs `VAULT_TRUSTED_PROXIES`.";
     trusted_proxies: Allowlist = "VAULT_TRUSTED_PROXIES", Addresses, Value(""), PUBLIC,
         "The proxies. The client is the rightmost address of the header that is not one of them.";
+    allowed_hosts: BTreeSet<String> = "VAULT_ALLOWED_HOSTS", HostNames, Value(""), PUBLIC,
+        "The names that this server goes by: a request whose `Host` is another name is refused, so that no web page can have a browser read from here by a name of its own (DNS rebinding). Addresses always pass. Empty: any name.";
     read_consistency: ReadGate = "VAULT_READ_CONSISTENCY", CONSISTENCY, Value("local"), PUBLIC,
         "How native reads are answered unless a request says otherwise by `?consistency=` or `X-Read-Consistency`.";
     request_timeout: Duration = "VAULT_REQUEST_TIMEOUT_SECS", Seconds(1, 300), Value("15"), PUBLIC,

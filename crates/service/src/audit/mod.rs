@@ -40,6 +40,8 @@ pub use verify::{Beginning, FirstBad, HeadCheck, VerifyReport, verify, verify_fr
 use trail::{Disk, RealDisk, Trail};
 use writer::{Clock, Request, Shared, Writer};
 
+/// Written as the actor of what a node does by itself.
+pub const NODE: &str = "node";
 /// Records that may wait for the writer at a time. More callers than this wait for a place.
 const QUEUE: usize = 8_192;
 /// How long a disk operation may take before the trail counts as unavailable: a disk that hangs

@@ -65,7 +65,7 @@ impl Entry {
     #[must_use]
     pub fn of_node(action: &'static str, target: impl Into<String>) -> Self {
         Self {
-            actor: "node".into(),
+            actor: super::NODE.into(),
             action: action.into(),
             target: target.into(),
             outcome: "done".into(),

@@ -62,6 +62,12 @@ pub(super) fn start(dir: &Path) -> io::Result<Start> {
         return fresh(dir, 1, head.unwrap_or(Link::GENESIS));
     };
     let scan = scan(&newest.path)?;
+    if matches!(files::read_head(dir)?, Head::Absent) && scan.last.is_some() {
+        tracing::error!(
+            dir = %dir.display(),
+            "the audit trail's head file is gone: whether the end was cut cannot be told"
+        );
+    }
     let last = match scan.last {
         Some(last) => last,
         None => last_of(older)?,

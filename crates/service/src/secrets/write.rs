@@ -3,19 +3,20 @@
 
 use strongroom_core::{
     Applied, Command, Effect, Generator, Kind, Rejection, SealedVersion, SecretName,
-    SecretSettings, SecretSummary, command::NewVersion, secret::SettingsChange,
+    SecretSettings, SecretSummary, command::NewVersion, limits, secret::SettingsChange,
 };
 use strongroom_seal::{Binding, Plaintext, generate_value, seal};
 use zeroize::Zeroizing;
 
 use crate::{
-    authorize::Authorized,
+    authorize::{Authorized, READER},
     context::RequestContext,
     error::VaultError,
     kms_health::in_time,
     operation::{Create, Delete, Update},
     payload::Incoming,
-    vault::Vault,
+    secrets::READ,
+    vault::{Event, Vault},
 };
 
 /// A secret to be made.
@@ -111,11 +112,38 @@ impl Vault {
             sealed,
         };
         let summary = summary(self.submit(&permit.context, command).await?)?;
-        let generated = was_generated.then(|| match self.may_read(&permit.context) {
-            true => Generated::Shown(payload),
-            false => Generated::Omitted,
-        });
+        let generated = match was_generated {
+            true => Some(self.shown(&permit.context, name, payload).await),
+            false => None,
+        };
         Ok(Written { summary, generated })
+    }
+
+    /// A generated value for whoever may read it, with a record of its own that it was read. What
+    /// cannot be recorded is not shown: it can be read later.
+    pub(crate) async fn shown(
+        &self,
+        context: &RequestContext,
+        name: &SecretName,
+        payload: Plaintext,
+    ) -> Generated {
+        if !self.may_read(context) {
+            return Generated::Omitted;
+        }
+        let event = Event {
+            actor: READER,
+            action: READ,
+            target: name.as_str(),
+            outcome: "done",
+            status: Some(200),
+        };
+        match self.record(context, event).await {
+            Ok(()) => {
+                self.stats.read_values(1);
+                Generated::Shown(payload)
+            }
+            Err(_) => Generated::Omitted,
+        }
     }
 
     /// Changes a secret's settings, its value, or both.
@@ -135,6 +163,10 @@ impl Vault {
         };
         if let Some(generator) = &request.change.generator {
             check_generator(generator)?;
+        }
+        let described = request.change.description.as_ref();
+        if described.is_some_and(|text| text.len() > limits::DESCRIPTION_BYTES) {
+            return Err(VaultError::invalid("a setting is over its limit"));
         }
         if payload.is_none() && request.change == SettingsChange::default() {
             return Err(VaultError::invalid("there is nothing to change"));

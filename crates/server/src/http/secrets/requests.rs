@@ -3,13 +3,13 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use strongroom_core::{
-    Generator, Kind, SecretSettings, TargetName,
+    Generator, Kind, SecretSettings, TargetName, limits,
     secret::{PASSWORD_FIELD, SettingsChange},
 };
 use strongroom_service::{VaultError, payload::VALUE_FIELD};
 use zeroize::Zeroizing;
 
-use crate::http::json;
+use crate::http::json::{self, Bounded};
 
 const DEFAULT_LENGTH: u32 = 32;
 const DEFAULT_CHARSET: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -183,5 +183,5 @@ pub(super) struct RotateRequest {}
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchRequest {
-    pub(super) names: Vec<String>,
+    pub(super) names: Bounded<String, { limits::BATCH_NAMES }>,
 }

@@ -14,25 +14,42 @@ fn keys(problems: &[Problem]) -> Vec<&str> {
         .collect()
 }
 
+/// 32 zero bytes. It guards nothing.
+const KEY: (&str, &str) = (
+    "VAULT_LOCAL_MASTER_KEY",
+    "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+);
+
+#[test]
+fn several_nodes_need_one_master_key() {
+    assert_eq!(keys(&problems(&[PEERS])), ["VAULT_LOCAL_MASTER_KEY"]);
+    fine(&[PEERS, KEY]);
+    fine(&[("VAULT_PEERS", "1=127.0.0.1:8301")]);
+}
+
 #[test]
 fn a_nodes_own_entry_is_its_listener() {
-    let loaded = fine(&[PEERS, ("NODE_ID", "three")]);
+    let loaded = fine(&[PEERS, KEY, ("NODE_ID", "three")]);
     assert_eq!(loaded.settings.peers.len(), 3);
     assert_eq!(
         loaded.settings.raft.as_ref().unwrap().to_string(),
         "[::1]:8303"
     );
     assert_eq!(shown(&loaded, "VAULT_RAFT_ADDR"), "[::1]:8303");
-    let other = fine(&[PEERS, ("VAULT_RAFT_ADDR", "127.0.0.9:1")]);
+    let other = fine(&[PEERS, KEY, ("VAULT_RAFT_ADDR", "127.0.0.9:1")]);
     assert_eq!(other.settings.raft.unwrap().to_string(), "127.0.0.9:1");
 }
 
 #[test]
 fn the_node_must_be_among_its_peers() {
-    assert_eq!(keys(&problems(&[PEERS, ("NODE_ID", "4")])), ["NODE_ID"]);
+    assert_eq!(
+        keys(&problems(&[PEERS, KEY, ("NODE_ID", "4")])),
+        ["NODE_ID"]
+    );
     assert_eq!(
         keys(&problems(&[
             PEERS,
+            KEY,
             ("NODE_ID", "4"),
             ("VAULT_RAFT_ADDR", "[::]:1")
         ])),
@@ -51,7 +68,7 @@ fn a_plain_raft_port_stays_on_loopback_or_inside_wireguard() {
         "[::ffff:10.0.0.1]:1",
     ];
     for address in public {
-        let given = [PEERS, ("VAULT_RAFT_ADDR", address)];
+        let given = [PEERS, KEY, ("VAULT_RAFT_ADDR", address)];
         assert_eq!(keys(&problems(&given)), ["VAULT_RAFT_ADDR"], "{address}");
     }
     assert_eq!(
@@ -59,12 +76,12 @@ fn a_plain_raft_port_stays_on_loopback_or_inside_wireguard() {
         ["VAULT_RAFT_ADDR"]
     );
     for address in ["0.0.0.0:1", "[::]:1", "[::ffff:0.0.0.0]:1", "224.0.0.1:1"] {
-        let given = [PEERS, wireguard, ("VAULT_RAFT_ADDR", address)];
+        let given = [PEERS, KEY, wireguard, ("VAULT_RAFT_ADDR", address)];
         assert_eq!(keys(&problems(&given)), ["VAULT_RAFT_ADDR"], "{address}");
     }
     for address in ["10.0.0.1:1", "[fd00::1]:1", "127.0.0.1:1"] {
         assert!(
-            fine(&[PEERS, wireguard, ("VAULT_RAFT_ADDR", address)])
+            fine(&[PEERS, KEY, wireguard, ("VAULT_RAFT_ADDR", address)])
                 .settings
                 .raft
                 .is_some()
@@ -77,7 +94,7 @@ fn a_plain_raft_port_stays_on_loopback_or_inside_wireguard() {
         "localhost:1",
     ] {
         assert!(
-            fine(&[PEERS, ("VAULT_RAFT_ADDR", address)])
+            fine(&[PEERS, KEY, ("VAULT_RAFT_ADDR", address)])
                 .settings
                 .raft
                 .is_some()
@@ -91,7 +108,7 @@ fn a_plain_raft_port_stays_on_loopback_or_inside_wireguard() {
 
 #[tokio::test]
 async fn a_name_is_judged_by_its_addresses() {
-    let raft = fine(&[PEERS, ("VAULT_RAFT_ADDR", "localhost:8300")])
+    let raft = fine(&[PEERS, KEY, ("VAULT_RAFT_ADDR", "localhost:8300")])
         .settings
         .raft
         .unwrap();

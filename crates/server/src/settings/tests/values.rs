@@ -79,6 +79,7 @@ const WRONG: &[(&str, &[&str])] = &[
     ),
     ("VAULT_TRUST_PROXY", &["yes", "TRUE", "2", " true"]),
     ("VAULT_TRUSTED_PROXIES", &["10.0.0.0/33", "x"]),
+    ("VAULT_ALLOWED_HOSTS", &["a b", "a,,b", "http://a", "a:80"]),
     ("VAULT_READ_CONSISTENCY", &["strong", "Local"]),
     ("VAULT_REQUEST_TIMEOUT_SECS", &["0", "301", "1.5"]),
     ("VAULT_KMS_MODE", &["gcp", "AWS"]),
