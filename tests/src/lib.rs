@@ -1,4 +1,11 @@
 //! The cluster harness and the black-box suites.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout
+)]
 
 pub mod moto;
 

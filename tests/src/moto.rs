@@ -2,6 +2,7 @@
 //! does not answer, [`gate`] for what may happen on the way to it, and [`child`] for tests that need
 //! an AWS environment.
 
+mod amend;
 pub mod child;
 pub mod gate;
 pub mod stub;

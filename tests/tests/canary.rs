@@ -3,11 +3,14 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 #[path = "canary/memory.rs"]
 mod memory;
+#[path = "canary/turning.rs"]
+mod turning;
 
 use std::{
     fs,
@@ -95,6 +98,7 @@ async fn values_are_in_no_file_log_error_or_metric() {
             ("VAULT_LOCAL_MASTER_KEY", &key),
             ("VAULT_BOOTSTRAP_TOKEN", &bootstrap),
             ("VAULT_SNAPSHOT_LOG_ENTRIES", "10"),
+            ("VAULT_ROTATION_POLL_SECS", "1"),
         ],
     )
     .await;
@@ -141,6 +145,7 @@ async fn values_are_in_no_file_log_error_or_metric() {
             "rotation_interval_secs": 3600});
         let made = admin.post("/v1/secrets", &auto).await.expect(201);
         values.known("generated", made.json["value"].as_str().unwrap());
+        answers.extend(turning::turn_over(&mut values, &raw, &admin, n).await);
         // Bodies that are refused for what is around the value.
         let value = values.new_for("refused body");
         let big = value.repeat(1024 * 1024 / 32 - 10);
@@ -244,6 +249,7 @@ async fn values_are_in_no_file_log_error_or_metric() {
         let admin = Raw::node(node).token(&bootstrap);
         answers.push(admin.get("/v1/audit").await.expect(200));
     }
+    turning::assert_every_route_was_called(&cluster).await;
     let key_bytes = STANDARD.decode(&key).unwrap();
     let hunt = values
         .hunt()

@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 use std::time::{Duration, Instant};
@@ -69,6 +70,27 @@ async fn a_write_acknowledged_anywhere_is_read_everywhere() {
         }
     }
     cluster.assert_equal("from-").await;
+}
+
+/// The setting alone: no request says anything of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_are_linearizable_where_the_setting_says_so() {
+    let _turn = alone().await;
+    let cluster = Cluster::start_with(3, &[("VAULT_READ_CONSISTENCY", "linearizable")]).await;
+    for n in 0..60 {
+        let (writer, name) = (cluster.admin(n % 3), format!("lin/{n}"));
+        let path = format!("/v1/secrets/{name}");
+        let body = json!({"name": name, "value": "one"});
+        writer.post("/v1/secrets", body).await.expect(201);
+        for reader in &cluster.nodes {
+            reader.api().get(&path).await.expect(200);
+        }
+        writer.put(&path, json!({"value": "two"})).await.expect(200);
+        for reader in &cluster.nodes {
+            let read = reader.api().get(&path).await.expect(200);
+            assert_eq!(read.json["value"], "two");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 use std::{
@@ -16,7 +17,7 @@ use strongroom_tests::{
     api::Answer,
     cluster::{Cluster, TOKEN},
     node::{Node, PATIENCE},
-    raw::{Raw, audited},
+    raw::{Raw, audit_records, audited},
 };
 
 const WRONG: &str = "srt_wrong-wrong-wrong-wrong";
@@ -100,8 +101,8 @@ async fn behind_proxies_the_rightmost_address_that_is_none_of_them_counts() {
             "198.51.100.1",
         ),
         (&["garbage, 192.0.2.7"], 200, "192.0.2.7"),
-        // Only proxies: the leftmost of them is the client, and it is not allowed.
-        (&["10.0.0.1, 10.0.0.2"], 403, "10.0.0.1"),
+        // Only proxies, or a client that claims to be one: there is no telling who asks.
+        (&["10.0.0.1, 10.0.0.2"], 403, "127.0.0.1"),
         // What is no address where one must be ends the search with a refusal.
         (&["garbage"], 403, "127.0.0.1"),
         (&[""], 403, "127.0.0.1"),
@@ -283,6 +284,15 @@ async fn the_bootstrap_token_may_be_given_as_its_hash() {
     assert_eq!(list.json["tokens"][0]["role"], "admin");
     // The hash is not the token.
     raw.token(hash).get("/v1/tokens").await.expect(401);
+    // The trail says when the most powerful token there is came into being.
+    let records = audit_records(&cluster.nodes[0]);
+    let made = records.iter().filter(|r| r["action"] == "token.bootstrap");
+    let outcomes: Vec<_> = made.map(|r| (&r["actor"], &r["outcome"])).collect();
+    let node = json!("node");
+    assert_eq!(
+        outcomes,
+        [(&node, &json!("attempted")), (&node, &json!("done"))]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

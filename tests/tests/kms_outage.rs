@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 use std::{
@@ -124,9 +125,21 @@ async fn suffer(api: Api, phase: usize, node: usize, until: Instant) -> usize {
     tries
 }
 
+/// The same work as [`suffer`] does, while KMS answers.
+async fn write(api: Api, writer: usize, until: Instant) {
+    let mut tries = 0;
+    while Instant::now() < until {
+        let body = json!({"name": format!("before/{writer}/{tries}"), "value": "x"});
+        api.post("/v1/secrets", body).await.expect(201);
+        tries += 1;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_of_kms_is_not_an_outage_of_cached_reads() {
     const SECRETS: usize = 30;
+    const NOISE_MS: f64 = 50.0;
     // Less than what a call to KMS may take, so that the request's deadline is what ends it.
     let it = KmsCluster::start(3, &[("VAULT_REQUEST_TIMEOUT_SECS", "3")]).await;
     for n in 0..SECRETS {
@@ -145,7 +158,13 @@ async fn an_outage_of_kms_is_not_an_outage_of_cached_reads() {
     }
     let term = it.term().await;
     let running = load(&it, SECRETS);
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    let until = Instant::now() + outage();
+    let writers: Vec<_> = (0..6)
+        .map(|n| tokio::spawn(write(it.cluster.admin(n % 3), n, until)))
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
     let before = running.end("before").await;
 
     let outages = [
@@ -168,8 +187,11 @@ async fn an_outage_of_kms_is_not_an_outage_of_cached_reads() {
             "{what}: p99 of cached reads {:.2} times what it was",
             during / before
         );
-        // Not a budget: a read that waited for KMS would have waited for seconds.
-        assert!(during < 1_000.0, "p99 {during} ms, before {before} ms");
+        // Twice, and what a busy machine adds. A read that waited for KMS would have waited for seconds.
+        assert!(
+            during < 2.0 * before + NOISE_MS,
+            "p99 {during} ms, before {before} ms"
+        );
         let ready = it.cluster.nodes[1].api().get("/readyz").await;
         assert_eq!((ready.status, ready.code()), (503, "kms_unavailable"));
         for node in 0..3 {

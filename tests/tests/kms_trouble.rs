@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 use std::{
@@ -48,10 +49,55 @@ async fn a_hundred_readers_of_one_cold_secret_cost_one_call() {
     // The other one is the probe at the start.
     let calls = metric(&api, &format!("strongroom_kms_calls_total{ok}")).await;
     assert_eq!(calls, 2.0);
-    let seconds = metric(&api, &format!("strongroom_kms_call_seconds_total{ok}")).await;
+    let of_unwraps = "{operation=\"unwrap\"}";
+    let duration = "strongroom_kms_call_duration_seconds";
+    let seconds = metric(&api, &format!("{duration}_sum{of_unwraps}")).await;
     assert!((0.5..5.0).contains(&seconds), "{seconds}");
+    let fast = format!("{duration}_bucket{{le=\"0.25\",operation=\"unwrap\"}}");
+    let all = metric(&api, &format!("{duration}_count{of_unwraps}")).await;
+    assert_eq!((metric(&api, &fast).await, all), (1.0, 2.0));
+    let rest = fast.replace("0.25", "+Inf");
+    assert_eq!(metric(&api, &rest).await, all);
     let closed = "strongroom_kms_breaker{state=\"closed\"}";
     assert_eq!(metric(&api, closed).await, 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_start_says_which_key_it_is_and_why_it_cannot_be_used() {
+    let mut it = KmsCluster::start(1, &[]).await;
+    let node = &mut it.cluster.nodes[0];
+    let log = node.log_text();
+    let lines: Vec<&str> = log
+        .lines()
+        .filter(|line| line.contains("KMS wraps and unwraps"))
+        .collect();
+    assert_eq!(lines.len(), 1, "{log}");
+    let key = node.env["VAULT_KMS_KEY_ID"].clone();
+    for words in ["mode=aws", &key, "eu-central-1", "access key …"] {
+        assert!(lines[0].contains(words), "{words}: {}", lines[0]);
+    }
+    let secret = &node.env["AWS_SECRET_ACCESS_KEY"];
+    assert!(!log.contains(secret.as_str()), "{log}");
+    for (aws, words) in [
+        ("AccessDeniedException", "AccessDeniedException"),
+        ("DisabledException", "DisabledException"),
+        ("NotFoundException", "NotFoundException"),
+    ] {
+        assert!(node.terminate().success());
+        it.gate.set(Mode::Error(400, aws));
+        let began = Instant::now();
+        node.start();
+        assert_eq!(node.wait().code(), Some(1), "{aws}");
+        assert!(began.elapsed() < Duration::from_secs(10), "{aws}");
+        let log = node.log_text();
+        let last = log.trim_end().lines().last().unwrap();
+        for words in ["KMS (aws", &key, "eu-central-1", words] {
+            assert!(last.contains(words), "{words}: {last}");
+        }
+        it.gate.set(Mode::Pass);
+        node.start();
+        node.wait_ready().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -62,6 +108,7 @@ async fn refusals_are_told_apart_and_not_asked_again() {
     for (status, aws, code, requests) in [
         (400, "DisabledException", "kms_key_disabled", 1),
         (400, "KMSInvalidStateException", "kms_key_disabled", 1),
+        (400, "NotFoundException", "kms_denied", 1),
         (400, "AccessDeniedException", "kms_denied", 1),
         (400, "ThrottlingException", "kms_unavailable", 3),
         (500, "KMSInternalException", "kms_unavailable", 3),
@@ -134,6 +181,8 @@ async fn stale_keys_bridge_an_outage_and_no_revocation() {
     );
     assert_eq!(it.kms(0).await["cache"]["stale"], 5);
     it.wait_breaker(0, "open").await;
+    let open = "strongroom_kms_breaker{state=\"open\"}";
+    assert_eq!(metric(&api, open).await, 1.0);
 
     // While it hangs, a stale key is used after a second, and at once when the breaker is open.
     it.gate.set(Mode::Hold);

@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 use std::time::{Duration, Instant};
@@ -17,8 +18,7 @@ const BYTES: usize = 400 * 1024;
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_writers_of_large_values_cost_no_election() {
     let _turn = alone().await;
-    let patient = [("VAULT_REQUEST_TIMEOUT_SECS", "60")];
-    let cluster = Cluster::start_with(3, &patient).await;
+    let cluster = Cluster::start(3).await;
     let leader = cluster.leader().await;
     let term = |view: &serde_json::Value| view["term"].as_u64().unwrap();
     let before = cluster.admin(leader).get("/v1/admin/cluster").await;

@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 #[path = "process/commands.rs"]
@@ -15,7 +16,7 @@ mod start;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Read},
+    io::{BufRead, BufReader},
     net::TcpListener,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,

@@ -3,13 +3,18 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 #[path = "rewrap/aws.rs"]
 mod aws;
+#[path = "rewrap/crash.rs"]
+mod crash;
 #[path = "rewrap/local.rs"]
 mod local;
+#[path = "rewrap/notice.rs"]
+mod notice;
 
 use std::{
     collections::BTreeSet,
@@ -30,6 +35,7 @@ use strongroom_tests::{
 };
 
 const PASS: &str = "/v1/admin/kms/rewrap";
+const PENDING: &str = "strongroom_rewrap_pending";
 const STATUS: &str = "/v1/admin/kms/rewrap/status";
 
 async fn status(api: &Api) -> Value {
@@ -95,4 +101,22 @@ const FIELDS: [&str; 14] = [
 
 fn another_key() -> String {
     STANDARD.encode([1; 32])
+}
+
+/// A cluster with the worker on, looking every second.
+async fn kms_cluster(max_per_sec: &str) -> KmsCluster {
+    let env = [
+        ("VAULT_KMS_REWRAP_ENABLED", "true"),
+        ("VAULT_KMS_REWRAP_POLL_SECS", "1"),
+        ("VAULT_KMS_REWRAP_MAX_PER_SEC", max_per_sec),
+    ];
+    KmsCluster::start(3, &env).await
+}
+
+fn adopted(status: &Value) -> bool {
+    !status["watermark"].is_null()
+}
+
+async fn key_of(it: &KmsCluster) -> String {
+    it.kms(0).await["key"].as_str().unwrap().to_owned()
 }

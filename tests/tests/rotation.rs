@@ -3,13 +3,16 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 #[path = "rotation/crash.rs"]
 mod crash;
 #[path = "rotation/schedule.rs"]
 mod schedule;
+#[path = "rotation/steps.rs"]
+mod steps;
 #[path = "rotation/values.rs"]
 mod values;
 

@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 #[path = "targets/tls.rs"]
@@ -18,6 +19,7 @@ use serde_json::{Value, json};
 use strongroom_tests::{
     alone,
     api::Api,
+    canary::Hunt,
     cluster::Cluster,
     postgres::{
         Postgres,
@@ -65,7 +67,7 @@ async fn a_new_password_is_in_effect_when_it_is_current() {
         (&listed["target"], &listed["rotation_pending"]),
         (&json!("orders"), &json!(false))
     );
-    let mut before = FIRST.to_owned();
+    let (mut before, mut known) = (FIRST.to_owned(), vec![FIRST.to_owned()]);
     for version in 2..4 {
         // Whoever is asked, the leader does it.
         let (found, password) = rotated(&setup, version % 3).await;
@@ -83,12 +85,18 @@ async fn a_new_password_is_in_effect_when_it_is_current() {
             let verified = api.post(&format!("{PATH}/verify"), verify(value)).await;
             assert_eq!(verified.expect(200).json["valid"], true, "grace is kept");
         }
+        known.push(password.clone());
         before = password;
     }
     // What the server was told is a verifier, and what it logs holds no password.
     let log = setup.postgres.log();
     assert!(log.contains("ALTER ROLE SESSION_USER PASSWORD 'SCRAM-SHA-256$"));
     assert!(!log.contains(&before));
+    // Nor is any of them in a file of the nodes.
+    assert_eq!(known.len(), 3);
+    let hunt = Hunt::new(known.iter().map(|p| ("a password", p.as_str())));
+    let (found, files, _) = hunt.in_files(setup.cluster.dir.path());
+    assert_eq!((found, files > 10), (Vec::new(), true));
     let mut said = Vec::new();
     for node in &setup.cluster.nodes {
         assert!(!node.log_text().contains(USER), "{}", node.log_text());

@@ -1,6 +1,11 @@
 //! The rules of the tree itself: which crate may know which, where `unsafe` and sled may stand, how
 //! long a file may be; and, in `documents`, that documents say what is there.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 
 #[path = "tidy/documents.rs"]
 mod documents;

@@ -3,7 +3,8 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 use std::{
@@ -176,7 +177,7 @@ async fn waits_that_make_no_sense_are_refused_at_once() {
         "wait=5s&after_version=-1",
         "wait=5s&after_version=99999999999999999999",
         "wait=5s&after_version=1&version=1",
-        "wait=5s&after_version=1&consistency=bad",
+        "wait=300s&after_version=1&consistency=bad",
         "wait=%zz&after_version=1",
     ] {
         let answer = raw.get(&format!("/v1/secrets/w/b?{query}")).await;

@@ -10,8 +10,11 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use super::{
     Api,
+    amend::with_fields,
     stub::{complete, error_answer},
 };
 
@@ -39,7 +42,9 @@ pub struct Gate {
 
 struct Inner {
     mode: Mode,
-    refused: Vec<(String, &'static str)>,
+    special: Vec<(String, Mode)>,
+    asked_with: Vec<(&'static str, Value)>,
+    answered_with: Vec<(&'static str, Value)>,
     calls: BTreeMap<String, usize>,
 }
 
@@ -54,7 +59,9 @@ impl Gate {
         let address = listener.local_addr().expect("a listener has an address");
         let inner = Arc::new(Mutex::new(Inner {
             mode: Mode::Pass,
-            refused: Vec::new(),
+            special: Vec::new(),
+            asked_with: Vec::new(),
+            answered_with: Vec::new(),
             calls: BTreeMap::new(),
         }));
         let gate = Self { address, inner };
@@ -81,12 +88,29 @@ impl Gate {
 
     /// From now on, calls in which `text` stands get this AWS error code.
     pub fn refuse(&self, text: &str, code: &'static str) {
-        self.lock().refused.push((text.to_owned(), code));
+        self.treat(text, Mode::Error(400, code));
     }
 
-    /// Refuses nothing any more.
-    pub fn refuse_nothing(&self) {
-        self.lock().refused.clear();
+    /// From now on, for calls in which `text` stands.
+    pub fn treat(&self, text: &str, mode: Mode) {
+        self.lock().special.push((text.to_owned(), mode));
+    }
+
+    /// Treats all calls alike again.
+    pub fn treat_all_alike(&self) {
+        self.lock().special.clear();
+    }
+
+    /// From now on, requests for `call` have these fields as well.
+    pub fn ask_with(&self, call: &'static str, fields: Value) {
+        self.lock().asked_with.push((call, fields));
+    }
+
+    /// From now on, answers to `call` have these fields as well, and no earlier ones.
+    pub fn answer_with(&self, call: &'static str, fields: Value) {
+        let answered_with = &mut self.lock().answered_with;
+        answered_with.retain(|(other, _)| *other != call);
+        answered_with.push((call, fields));
     }
 
     /// How many requests for `call` arrived, retries included.
@@ -102,17 +126,19 @@ impl Gate {
     /// One connection. It ends with its client, or on any trouble.
     fn keep(&self, mut client: TcpStream, moto: SocketAddr) -> Option<()> {
         loop {
-            let request = message(&mut client)?;
-            let mode = {
+            let mut request = message(&mut client)?;
+            let call = target(&request);
+            let (mode, more) = {
                 let mut inner = self.lock();
-                *inner.calls.entry(target(&request)).or_default() += 1;
+                *inner.calls.entry(call.clone()).or_default() += 1;
                 let text = String::from_utf8_lossy(&request);
-                let refused = inner.refused.iter().find(|(what, _)| text.contains(what));
-                match refused {
-                    Some((_, code)) => Mode::Error(400, code),
-                    None => inner.mode.clone(),
-                }
+                let special = inner.special.iter().find(|(what, _)| text.contains(what));
+                let mode = special.map_or(&inner.mode, |(_, mode)| mode).clone();
+                (mode, fields_for(&inner.asked_with, &call))
             };
+            if let Some(fields) = more {
+                request = with_fields(&request, &fields);
+            }
             match mode {
                 Mode::Pass => {}
                 Mode::Slow(delay) => thread::sleep(delay),
@@ -130,7 +156,10 @@ impl Gate {
             }
             let mut upstream = TcpStream::connect(moto).ok()?;
             upstream.write_all(&request).ok()?;
-            let answer = message(&mut upstream)?;
+            let mut answer = message(&mut upstream)?;
+            if let Some(fields) = fields_for(&self.lock().answered_with, &call) {
+                answer = with_fields(&answer, &fields);
+            }
             client.write_all(&answer).ok()?;
             let head = String::from_utf8_lossy(&answer).to_ascii_lowercase();
             if head.contains("\r\nconnection: close\r\n") {
@@ -138,6 +167,11 @@ impl Gate {
             }
         }
     }
+}
+
+fn fields_for(all: &[(&'static str, Value)], call: &str) -> Option<Value> {
+    let found = all.iter().find(|(of, _)| *of == call);
+    found.map(|(_, fields)| fields.clone())
 }
 
 /// A whole message, or nothing.

@@ -121,6 +121,39 @@ async fn roles_are_managed_by_admins() {
     }
 }
 
+/// Neither the rows nor the cursor of a list name what the role may not see.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_tell_nothing_of_what_a_role_may_not_see() {
+    let pair = Pair::start().await;
+    let [(_, admin), _] = pair.admins();
+    for name in ["a/1", "b/hidden", "c/1", "d/hidden", "e/1", "f/hidden"] {
+        let body = json!({"name": name, "value": "v"});
+        admin.post("/v1/secrets", &body).await.expect(201);
+    }
+    let rules = ["a/*", "c/*", "e/*"].map(|path| json!({"action": "read", "path": path}));
+    let role = json!({"name": "some", "permissions": rules});
+    admin.post("/v1/roles", &role).await.expect(201);
+    let token = json!({"name": "some", "role": "some"});
+    let made = admin.post("/v1/tokens", &token).await.expect(201).json;
+    let raw = Raw::node(&pair.cluster.nodes[1]).token(made["token"].as_str().unwrap());
+    let (mut after, mut seen) = (String::new(), Vec::new());
+    loop {
+        let page = raw.get(&format!("/v1/secrets?limit=1&after={after}")).await;
+        let page = page.expect(200);
+        assert!(!page.text.contains("hidden"), "{}", page.text);
+        let rows = page.json["secrets"].as_array().unwrap();
+        seen.extend(
+            rows.iter()
+                .map(|row| row["name"].as_str().unwrap().to_owned()),
+        );
+        match page.json["next_after"].as_str() {
+            Some(next) => next.clone_into(&mut after),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["a/1", "c/1", "e/1"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn tokens_are_shown_once_bounded_and_revoked_everywhere_at_once() {
     let pair = Pair::start().await;
@@ -253,6 +286,12 @@ async fn tokens_are_shown_once_bounded_and_revoked_everywhere_at_once() {
             let mut body = bad;
             body["name"] = json!("bad");
             body["role"] = json!("ops");
+            let refused = admin.post("/v1/tokens", &body).await;
+            assert_error(&refused, 400, "invalid_request");
+        }
+        // The audit trail's own words for who acts.
+        for reserved in ["reader", "node", "-"] {
+            let body = json!({"name": reserved, "role": "ops"});
             let refused = admin.post("/v1/tokens", &body).await;
             assert_error(&refused, 400, "invalid_request");
         }

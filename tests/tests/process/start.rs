@@ -46,6 +46,7 @@ fn unusable_settings_end_with_2_and_name_what_to_mend() {
         ("VAULT_READ_CONSISTENCY", "eventual"),
         ("VAULT_LOG", "nonsense=level"),
         ("VAULT_BOOTSTRAP_TOKEN_FILE", "/does/not/exist"),
+        ("VAULT_ALLOWED_HOSTS", "http://vault.example"),
     ] {
         let end = server(dir.path(), &[(key, value)]);
         assert_eq!(end.code, 2, "{key}={value}: {}", end.err);
@@ -206,6 +207,33 @@ fn a_taken_port_ends_with_1_and_says_which() {
     for words in [address.as_str(), "VAULT_RAFT_ADDR"] {
         assert!(end.last().contains(words), "{words}: {}", end.err);
     }
+}
+
+/// With a random key, what is stored is gone with the process.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_random_key_neither_meets_data_of_another_nor_serves_a_cluster() {
+    let mut cluster = one_node();
+    let node = &mut cluster.nodes[0];
+    let key = node.env.remove("VAULT_LOCAL_MASTER_KEY").unwrap();
+    node.start();
+    node.wait_ready().await;
+    assert!(node.log_text().contains("EVERY SECRET IS LOST"));
+    assert!(node.terminate().success());
+    node.start();
+    assert_eq!(node.wait().code(), Some(2));
+    let log = node.log_text();
+    let last = log.trim_end().lines().last().unwrap();
+    assert!(last.contains("VAULT_LOCAL_MASTER_KEY is not set"), "{last}");
+    node.env.insert("VAULT_LOCAL_MASTER_KEY".into(), key);
+    node.start();
+    node.wait_ready().await;
+
+    let dir = tempfile::tempdir().unwrap();
+    let peers = "1=127.0.0.1:7001,2=127.0.0.1:7002";
+    let several = [("VAULT_PEERS", peers), ("VAULT_LOCAL_MASTER_KEY", "")];
+    let end = server(dir.path(), &several);
+    assert_eq!(end.code, 2, "{}", end.err);
+    assert!(end.err.contains("needed with several nodes"), "{}", end.err);
 }
 
 #[test]

@@ -11,7 +11,7 @@ async fn no_reader_gets_a_value_that_verify_refuses() {
     for node in &cluster.nodes {
         wait_version(&node.api(), "r/a", 1).await;
     }
-    let (stop, run) = (Arc::new(AtomicBool::new(false)), long_or(20));
+    let (stop, run) = (Arc::new(AtomicBool::new(false)), long_or(60));
     let readers: Vec<_> = (0..9)
         .map(|n| {
             let api = cluster.nodes[n % 3].api();
@@ -39,9 +39,10 @@ async fn no_reader_gets_a_value_that_verify_refuses() {
         all.refused.len(),
         all.slowest
     );
-    // Who takes longer than the grace may be refused, and rightly so.
+    // Who takes longer than the grace may be refused, and rightly so: a second, but for what a node may
+    // be behind when it hands out the value.
     all.refused
-        .retain(|took| *took < Duration::from_millis(700));
+        .retain(|took| *took < Duration::from_millis(900));
     assert!(all.refused.is_empty(), "{:?}", all.refused);
     let times: Vec<Value> = all.times.into_values().collect();
     let intervals = intervals(&times);
