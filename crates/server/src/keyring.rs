@@ -6,7 +6,7 @@ use strongroom_seal::{BreakerConfig, ContextStyle, Keyring, KeyringConfig, Kms, 
 
 use crate::{
     kms::aws::{AwsKms, AwsSettings},
-    run::RunError,
+    run_error::RunError,
     settings::{self, Settings},
 };
 

@@ -13,11 +13,13 @@ mod listen;
 pub mod logging;
 mod raft_port;
 pub mod run;
+mod run_error;
 pub mod settings;
 mod signals;
 mod targets;
 
-pub use run::{RunError, VERSION, run};
+pub use run::{VERSION, run};
+pub use run_error::RunError;
 pub use signals::stop_on_signal;
 
 /// The formats that this version reads and writes.

@@ -8,7 +8,7 @@ use std::{
 };
 
 use strongroom_core::allowlist::canonical;
-use strongroom_raft::{DataDir, IdentityError, Node, NodeConfig, StartError};
+use strongroom_raft::{DataDir, Node, NodeConfig};
 use strongroom_service::{
     Vault, VaultConfig,
     audit::{Audit, AuditConfig, Entry},
@@ -27,6 +27,7 @@ use crate::{
     keyring,
     listen::{self, Places},
     raft_port,
+    run_error::RunError,
     settings::{Kms, Settings},
     targets::ConfiguredTargets,
 };
@@ -38,47 +39,6 @@ const RAFT_CONNECTIONS: usize = 2_048;
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long the announcement of a cluster of one waits for it to be ready.
 const ANNOUNCED_WITHIN: Duration = Duration::from_secs(5);
-
-/// Why a node does not run. The text says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The process cannot do its job.
-    #[error("{0}")]
-    Failed(String),
-    /// The settings cannot be used on this machine.
-    #[error("{0}")]
-    Settings(String),
-    /// The data directory cannot be used.
-    #[error("{0}")]
-    Store(String),
-}
-
-impl RunError {
-    /// The process's exit code.
-    #[must_use]
-    pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Failed(_) => 1,
-            Self::Settings(_) => 2,
-            Self::Store(_) => 3,
-        }
-    }
-}
-
-impl From<IdentityError> for RunError {
-    fn from(error: IdentityError) -> Self {
-        Self::Store(error.to_string())
-    }
-}
-
-impl From<StartError> for RunError {
-    fn from(error: StartError) -> Self {
-        match error {
-            StartError::Store(error) => Self::Store(error.to_string()),
-            StartError::Raft(error) => Self::Failed(error),
-        }
-    }
-}
 
 fn runtime(name: &'static str, threads: usize) -> Result<Runtime, RunError> {
     Builder::new_multi_thread()

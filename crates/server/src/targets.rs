@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use strongroom_core::{SecretName, TargetName};
 use strongroom_service::targets::{Login, TargetError, TargetFuture, TargetSession, Targets};
 
-use crate::{run::RunError, settings::PostgresTarget};
+use crate::{run_error::RunError, settings::PostgresTarget};
 use postgres::Postgres;
 
 /// All targets there are.

@@ -10,14 +10,13 @@ use strongroom_core::{
 use strongroom_seal::AdminToken;
 
 use crate::{
+    audit::{NOBODY, READER},
     context::RequestContext,
     error::VaultError,
     operation::Operation,
+    status,
     vault::{Event, Vault},
 };
-
-/// Written where nobody is known.
-pub(crate) const NOBODY: &str = "-";
 
 /// What a request brought as its token.
 pub enum Presented {
@@ -129,9 +128,6 @@ impl Reader {
         self
     }
 }
-
-/// Written as the actor of reads by address.
-pub(crate) const READER: &str = "reader";
 
 impl Vault {
     /// Decides whether the holder of `token` may do `A` to `target`. A refusal is audited, or counted as
@@ -286,18 +282,6 @@ impl Vault {
     }
 }
 
-/// The word for how a request ended, in the audit trail.
-pub(crate) fn outcome(error: &VaultError) -> &'static str {
-    match error {
-        VaultError::Unauthenticated
-        | VaultError::AddressNotAllowed
-        | VaultError::PermissionDenied
-        | VaultError::LockedOut { .. } => "denied",
-        VaultError::OutcomeUnknown => "unknown",
-        _ => "failed",
-    }
-}
-
 impl Vault {
     /// Does something that changes the cluster: the attempt is in the audit trail before the effect,
     /// and how it ended after it.
@@ -323,7 +307,7 @@ impl Vault {
         let done = effect.await;
         let (outcome, status) = match &done {
             Ok(_) => ("done", success),
-            Err(error) => (outcome(error), crate::status::status(error)),
+            Err(error) => (status::outcome(error), status::status(error)),
         };
         if let Err(error) = self
             .record(&permit.context, event(outcome, Some(status)))

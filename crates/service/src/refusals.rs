@@ -16,8 +16,7 @@ use std::{
 
 use crate::{
     RequestContext,
-    audit::Entry,
-    authorize::NOBODY,
+    audit::{Entry, NOBODY},
     lockout::block,
     vault::{Event, Vault},
 };

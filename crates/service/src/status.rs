@@ -14,6 +14,18 @@ pub fn code(error: &VaultError) -> &'static str {
     entry(error).1
 }
 
+/// The word for how a request ended, in the audit trail.
+pub(crate) fn outcome(error: &VaultError) -> &'static str {
+    match error {
+        VaultError::Unauthenticated
+        | VaultError::AddressNotAllowed
+        | VaultError::PermissionDenied
+        | VaultError::LockedOut { .. } => "denied",
+        VaultError::OutcomeUnknown => "unknown",
+        _ => "failed",
+    }
+}
+
 fn entry(error: &VaultError) -> (u16, &'static str) {
     match error {
         VaultError::Invalid(_) => (400, "invalid_request"),

@@ -8,8 +8,8 @@ use strongroom_core::{
 use strongroom_seal::AdminToken;
 
 use crate::{
-    audit::NODE,
-    authorize::{Authorized, NOBODY, READER},
+    audit::{NOBODY, NODE, READER},
+    authorize::Authorized,
     error::VaultError,
     operation::{CreateToken, ListTokens, RevokeToken},
     page::Page,

@@ -13,8 +13,7 @@ use strongroom_core::{
 use strongroom_seal::Keyring;
 
 use crate::{
-    audit::{Audit, Entry},
-    authorize::{NOBODY, READER, outcome},
+    audit::{Audit, Entry, NOBODY, READER},
     context::RequestContext,
     error::VaultError,
     kms_health::KmsHealth,
@@ -24,6 +23,7 @@ use crate::{
     rewrap::{Progress, RewrapPolicy},
     secrets::NameLocks,
     stats::Stats,
+    status,
     targets::Targets,
     watch::Watches,
 };
@@ -182,8 +182,8 @@ impl Vault {
             actor,
             action,
             target,
-            outcome: outcome(&error),
-            status: Some(crate::status::status(&error)),
+            outcome: status::outcome(&error),
+            status: Some(status::status(&error)),
         };
         match self.record(context, event).await {
             Ok(()) => error,

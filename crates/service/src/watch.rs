@@ -11,7 +11,8 @@ use strongroom_core::{Secret, SecretName};
 use tokio::sync::{Notify, watch};
 
 use crate::{
-    authorize::{READER, Reader},
+    audit::READER,
+    authorize::Reader,
     error::VaultError,
     secrets::READ,
     vault::{Event, Vault},

@@ -41,7 +41,11 @@ use trail::{Disk, RealDisk, Trail};
 use writer::{Clock, Request, Shared, Writer};
 
 /// Written as the actor of what a node does by itself.
-pub const NODE: &str = "node";
+pub(crate) const NODE: &str = "node";
+/// Written as the actor of reads by address.
+pub(crate) const READER: &str = "reader";
+/// Written as the actor where nobody is known.
+pub(crate) const NOBODY: &str = "-";
 /// Records that may wait for the writer at a time. More callers than this wait for a place.
 const QUEUE: usize = 8_192;
 /// How long a disk operation may take before the trail counts as unavailable: a disk that hangs

@@ -14,11 +14,12 @@ use strongroom_core::{
 use strongroom_seal::{Binding, Plaintext, open};
 
 use crate::{
-    authorize::{READER, Reader, outcome},
+    audit::READER,
+    authorize::Reader,
     context::RequestContext,
     error::VaultError,
     payload::{self, VALUE_FIELD},
-    status::status,
+    status::{outcome, status},
     vault::{Event, Vault},
 };
 

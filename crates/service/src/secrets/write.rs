@@ -9,7 +9,8 @@ use strongroom_seal::{Binding, Plaintext, generate_value, seal};
 use zeroize::Zeroizing;
 
 use crate::{
-    authorize::{Authorized, READER},
+    audit::READER,
+    authorize::Authorized,
     context::RequestContext,
     error::VaultError,
     kms_health::in_time,
