@@ -29,7 +29,8 @@ pub use name::{MountName, NameError, NodeName, RoleName, SecretName, TargetName,
 pub use outcome::{Applied, Effect, Rejection};
 pub use position::{ClusterId, LogPosition};
 pub use replica::{
-    ClusterView, NodeView, ReadError, ReadGate, Readiness, Replica, SubmitError, Submitted,
+    ClusterView, HandOverError, NodeView, ReadError, ReadGate, Readiness, Replica, SubmitError,
+    Submitted,
 };
 pub use sealed::{KmsKeyId, SealedVersion, WrappedDek};
 pub use secret::{

@@ -70,6 +70,23 @@ pub enum ReadError {
     StoreFailed,
 }
 
+/// Why leadership was not passed on. Whoever led leads on, or there is an election.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
+pub enum HandOverError {
+    /// There is no leader that could.
+    #[error("there is no leader")]
+    NoLeader,
+    /// No voter has this name.
+    #[error("no voter has this name")]
+    UnknownNode,
+    /// No other voter answers and holds all that the leader holds.
+    #[error("no other voter answers and has caught up")]
+    NobodyFit,
+    /// It was tried and came to nothing in time.
+    #[error("no other node took over in time")]
+    Failed,
+}
+
 /// Whether a node can do its whole job.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Readiness {
@@ -180,6 +197,17 @@ pub trait Replica: Send + Sync + 'static {
     /// Says who answers what other members ask; until then they get an empty answer. Only the first
     /// call counts.
     fn answer_members_with(&self, answerer: Answerer);
+
+    /// Passes leadership to the voter of this name, or to the fittest, from wherever the leader is.
+    /// Commands submitted meanwhile are held. Returns the name of who leads then.
+    ///
+    /// # Errors
+    /// See [`HandOverError`].
+    fn hand_over(
+        &self,
+        to: Option<String>,
+        within: Duration,
+    ) -> PortFuture<'_, Result<String, HandOverError>>;
 
     /// The cluster, with every member asked for its state (briefly).
     fn cluster(&self) -> PortFuture<'_, ClusterView>;

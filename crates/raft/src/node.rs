@@ -10,13 +10,9 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
-use openraft::{
-    Config,
-    raft::{AppendEntriesRequest, InstallSnapshotRequest},
-};
-use serde::{Serialize, de::DeserializeOwned};
-use strongroom_core::{SubmitError, replica::Answerer};
+use openraft::Config;
+use serde::de::DeserializeOwned;
+use strongroom_core::replica::Answerer;
 use tokio::sync::Semaphore;
 
 use crate::{
@@ -25,14 +21,11 @@ use crate::{
     identity::{DataDir, Identity},
     incoming::Incoming,
     network::{AddressBook, Network},
-    proposer::{ProposeError, Proposer},
+    proposer::Proposer,
     read_index::{Floor, ReadIndex},
     store::{OpenError, Store},
-    types::{NodeId, Peer, Raft, TypeConfig},
-    wire::{
-        self, Addressed, NodeStatus, Rpc, SubmitReply, SubmitRequest, Transport, TransportError,
-        WireError,
-    },
+    types::{NodeId, Peer, Raft},
+    wire::{self, NodeStatus, Rpc, Transport, TransportError},
 };
 
 /// How often the leader shows itself, and the deadline of one AppendEntries, in milliseconds.
@@ -41,7 +34,7 @@ const HEARTBEAT_MS: u64 = 250;
 /// a follower stands is decided in `election`.
 const ELECTION_MS: (u64, u64) = (400, 600);
 /// Proposals at a time; more are refused as by a node that does not lead.
-const PROPOSALS: u32 = 1 << 20;
+pub(crate) const PROPOSALS: u32 = 1 << 20;
 /// How long a node that stops waits for the proposals on their way.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// How long a node that stops goes on refusing: who asked in this time asks again on a connection that
@@ -109,7 +102,7 @@ pub(crate) struct Inner {
     core_answers: AtomicBool,
     /// Held by each proposal on its way; closed when the node stops.
     pub(crate) proposals: Semaphore,
-    stopping: AtomicBool,
+    pub(crate) stopping: AtomicBool,
     pub(crate) answerer: OnceLock<Answerer>,
     pub(crate) asked: Asked,
     pub(crate) contact: Contact,
@@ -198,10 +191,11 @@ impl Node {
         Ok(Self { inner })
     }
 
-    /// Takes no more proposals, so that others hold theirs until there is another leader; waits for
-    /// those on their way, and stops Raft.
+    /// Passes leadership on if this node leads, takes no more proposals, so that others hold theirs
+    /// until there is another leader; waits for those on their way, and stops Raft.
     pub async fn shutdown(&self) {
         let inner = &self.inner;
+        self.step_down().await;
         inner.stopping.store(true, Ordering::Release);
         let drained = inner.proposals.acquire_many(PROPOSALS);
         if tokio::time::timeout(DRAIN_WITHIN, drained).await.is_err() {
@@ -222,65 +216,6 @@ impl Node {
     #[must_use]
     pub fn is_stopping(&self) -> bool {
         self.inner.stopping.load(Ordering::Acquire)
-    }
-
-    /// Notes what the beginning of a message says, before it has arrived as a whole.
-    pub fn hears(&self, rpc: Rpc, beginning: &[u8]) {
-        if matches!(rpc, Rpc::Append | Rpc::Snapshot) {
-            self.inner.heard_beginning(beginning);
-        }
-    }
-
-    /// Answers another node.
-    ///
-    /// # Errors
-    /// [`WireError`] for bytes that make no sense or are meant for another node.
-    pub async fn serve(&self, rpc: Rpc, body: Bytes) -> Result<Vec<u8>, WireError> {
-        let inner = &self.inner;
-        match rpc {
-            Rpc::Append => {
-                let message: AppendEntriesRequest<TypeConfig> = inner.addressed(&body)?;
-                inner.heard_from_leader(&message.vote);
-                wire::encode(&inner.append(message).await?)
-            }
-            Rpc::Vote => {
-                let message = inner.addressed(&body)?;
-                let answer = inner.raft.vote(message).await;
-                if answer.as_ref().is_ok_and(|answer| answer.vote_granted) {
-                    inner.contact.note();
-                }
-                wire::encode(&answer)
-            }
-            Rpc::Snapshot => {
-                let message: InstallSnapshotRequest<TypeConfig> = inner.addressed(&body)?;
-                inner.heard_from_leader(&message.vote);
-                wire::encode(&inner.receive_snapshot(message).await)
-            }
-            Rpc::Status => wire::encode(&inner.status()),
-            Rpc::Join => {
-                let (joiner, inner) = (wire::decode(&body)?, Arc::clone(inner));
-                // To its end, also if the joiner hangs up: half a change of the membership would stay.
-                let admitted =
-                    tokio::spawn(async move { crate::formation::admit(&inner, joiner).await });
-                wire::encode(&admitted.await.map_err(|_| WireError::Busy)?)
-            }
-            Rpc::Submit => {
-                let request: SubmitRequest = wire::decode(&body)?;
-                let within = Duration::from_millis(request.within_ms);
-                let proposed = inner.propose(request.command, within).await;
-                wire::encode::<SubmitReply>(&proposed.map_err(|error| match error {
-                    ProposeError::NotLeader => None,
-                    ProposeError::Unknown => Some(SubmitError::Unknown),
-                    ProposeError::NotEverywhere => Some(SubmitError::NotEverywhere),
-                }))
-            }
-            Rpc::ReadIndex => wire::encode(&inner.read_index.get().await),
-            Rpc::Question => Ok(inner
-                .answerer
-                .get()
-                .map(|answer| answer(&body))
-                .unwrap_or_default()),
-        }
     }
 }
 
@@ -317,15 +252,6 @@ fn raft_config() -> Result<Config, openraft::ConfigError> {
 }
 
 impl Inner {
-    fn addressed<T: DeserializeOwned + Serialize>(&self, body: &[u8]) -> Result<T, WireError> {
-        let Addressed { to, message } = wire::decode(body)?;
-        if to == self.identity.raft_id {
-            Ok(message)
-        } else {
-            Err(WireError::Misaddressed)
-        }
-    }
-
     pub(crate) fn status(&self) -> NodeStatus {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use strongroom_core::{
-    ClusterView, Command, LogPosition, LogTime, ReadError, ReadGate, Readiness, Replica, State,
-    SubmitError, Submitted,
+    ClusterView, Command, HandOverError, LogPosition, LogTime, ReadError, ReadGate, Readiness,
+    Replica, State, SubmitError, Submitted,
     replica::{Answerer, PortFuture},
 };
 
@@ -114,6 +114,14 @@ impl Replica for Node {
         if self.inner.answerer.set(answerer).is_err() {
             tracing::warn!("members are answered by somebody already");
         }
+    }
+
+    fn hand_over(
+        &self,
+        to: Option<String>,
+        within: Duration,
+    ) -> PortFuture<'_, Result<String, HandOverError>> {
+        Box::pin(self.inner.hand_over(to, within))
     }
 
     fn cluster(&self) -> PortFuture<'_, ClusterView> {

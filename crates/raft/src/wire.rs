@@ -27,11 +27,15 @@ pub enum Rpc {
     ReadIndex,
     /// A question of the use cases, which answer it.
     Question,
+    /// Pass leadership on; only the leader does.
+    HandOver,
+    /// Stand for election now, says the leader.
+    TakeOver,
 }
 
 impl Rpc {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Append,
         Self::Vote,
         Self::Snapshot,
@@ -40,7 +44,18 @@ impl Rpc {
         Self::Submit,
         Self::ReadIndex,
         Self::Question,
+        Self::HandOver,
+        Self::TakeOver,
     ];
+
+    /// Whether it is Raft's own: what clients ask must never hold it up.
+    #[must_use]
+    pub fn is_rafts_own(self) -> bool {
+        matches!(
+            self,
+            Self::Append | Self::Vote | Self::Snapshot | Self::Status | Self::TakeOver
+        )
+    }
 
     /// Its word in a path.
     #[must_use]
@@ -54,6 +69,8 @@ impl Rpc {
             Self::Submit => "submit",
             Self::ReadIndex => "read-index",
             Self::Question => "question",
+            Self::HandOver => "hand-over",
+            Self::TakeOver => "take-over",
         }
     }
 }

@@ -176,7 +176,7 @@ impl Transport for HttpTransport {
     ) -> PortFuture<'a, Result<Bytes, TransportError>> {
         Box::pin(async move {
             let url = format!("http://{address}{PREFIX}{}", rpc.as_str());
-            if matches!(rpc, Rpc::Append | Rpc::Vote | Rpc::Snapshot | Rpc::Status) {
+            if rpc.is_rafts_own() {
                 return Self::send(&self.raft, url, body, within).await;
             }
             let deadline = tokio::time::Instant::now() + within;

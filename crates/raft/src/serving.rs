@@ -1,0 +1,100 @@
+//! What other nodes ask this one.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use openraft::raft::{AppendEntriesRequest, InstallSnapshotRequest};
+use serde::{Serialize, de::DeserializeOwned};
+use strongroom_core::SubmitError;
+
+use crate::{
+    handover::{HAND_OVER_WITHIN, HandOver, TakeOver},
+    node::{Inner, Node},
+    proposer::ProposeError,
+    types::TypeConfig,
+    wire::{self, Addressed, Rpc, SubmitReply, SubmitRequest, WireError},
+};
+
+impl Node {
+    /// Notes what the beginning of a message says, before it has arrived as a whole.
+    pub fn hears(&self, rpc: Rpc, beginning: &[u8]) {
+        if matches!(rpc, Rpc::Append | Rpc::Snapshot) {
+            self.inner.heard_beginning(beginning);
+        }
+    }
+
+    /// Answers another node.
+    ///
+    /// # Errors
+    /// [`WireError`] for bytes that make no sense or are meant for another node.
+    pub async fn serve(&self, rpc: Rpc, body: Bytes) -> Result<Vec<u8>, WireError> {
+        let inner = &self.inner;
+        match rpc {
+            Rpc::Append => {
+                let message: AppendEntriesRequest<TypeConfig> = inner.addressed(&body)?;
+                inner.heard_from_leader(&message.vote);
+                wire::encode(&inner.append(message).await?)
+            }
+            Rpc::Vote => {
+                let message = inner.addressed(&body)?;
+                let answer = inner.raft.vote(message).await;
+                if answer.as_ref().is_ok_and(|answer| answer.vote_granted) {
+                    inner.contact.note();
+                }
+                wire::encode(&answer)
+            }
+            Rpc::Snapshot => {
+                let message: InstallSnapshotRequest<TypeConfig> = inner.addressed(&body)?;
+                inner.heard_from_leader(&message.vote);
+                wire::encode(&inner.receive_snapshot(message).await)
+            }
+            Rpc::Status => wire::encode(&inner.status()),
+            Rpc::Join => {
+                let (joiner, inner) = (wire::decode(&body)?, Arc::clone(inner));
+                // To its end, also if the joiner hangs up: half a change of the membership would stay.
+                let admitted =
+                    tokio::spawn(async move { crate::formation::admit(&inner, joiner).await });
+                wire::encode(&admitted.await.map_err(|_| WireError::Busy)?)
+            }
+            Rpc::Submit => {
+                let request: SubmitRequest = wire::decode(&body)?;
+                let within = Duration::from_millis(request.within_ms);
+                let proposed = inner.propose(request.command, within).await;
+                wire::encode::<SubmitReply>(&proposed.map_err(|error| match error {
+                    ProposeError::NotLeader => None,
+                    ProposeError::Unknown => Some(SubmitError::Unknown),
+                    ProposeError::NotEverywhere => Some(SubmitError::NotEverywhere),
+                }))
+            }
+            Rpc::ReadIndex => wire::encode(&inner.read_index.get().await),
+            Rpc::Question => Ok(inner
+                .answerer
+                .get()
+                .map(|answer| answer(&body))
+                .unwrap_or_default()),
+            Rpc::HandOver => {
+                let HandOver { to, within_ms } = wire::decode(&body)?;
+                let within = Duration::from_millis(within_ms).min(HAND_OVER_WITHIN);
+                let inner = Arc::clone(inner);
+                // To its end, also if who asked hangs up.
+                let passed = tokio::spawn(async move { inner.hand_over_here(to, within).await });
+                wire::encode(&passed.await.map_err(|_| WireError::Busy)?)
+            }
+            Rpc::TakeOver => {
+                let told: TakeOver = inner.addressed(&body)?;
+                wire::encode(&inner.take_over(told).await)
+            }
+        }
+    }
+}
+
+impl Inner {
+    fn addressed<T: DeserializeOwned + Serialize>(&self, body: &[u8]) -> Result<T, WireError> {
+        let Addressed { to, message } = wire::decode(body)?;
+        if to == self.identity.raft_id {
+            Ok(message)
+        } else {
+            Err(WireError::Misaddressed)
+        }
+    }
+}
