@@ -63,6 +63,7 @@ const TABLE: &[Row] = &[
     ("GET", "/v1/tokens",                          [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
     ("DELETE", "/v1/tokens/{name}",                [401, 401, 401, 401, 403, 403, 204, 204, 204, 401, 401, 403, 401]),
     ("GET", "/v1/admin/cluster",                   [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
+    ("POST", "/v1/admin/cluster/handover",         [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
     ("GET", "/v1/admin/kms",                       [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
     ("POST", "/v1/admin/kms/rewrap",               [401, 401, 401, 401, 403, 403, 202, 202, 202, 401, 401, 403, 401]),
     ("GET", "/v1/admin/kms/rewrap/status",         [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
@@ -152,6 +153,8 @@ impl Lab {
             ("PUT", "/v1/secrets/{*name}") => Some(json!({"value": "w"})),
             ("PUT", "/v1/roles/{name}/permissions") => Some(json!({"permissions": []})),
             ("POST", "/v1/secrets/{*name}/verify") => Some(json!({"value": "v"})),
+            // A cluster of one: nobody else could.
+            ("POST", "/v1/admin/cluster/handover") => Some(json!({"to": "1"})),
             ("POST", "/v1/batch/secrets") => Some(json!({"names": ["m/always"]})),
             _ => None,
         };

@@ -6,6 +6,7 @@ mod body;
 mod call;
 mod carried;
 mod client;
+mod cluster;
 mod json;
 mod metrics;
 mod operate;
@@ -106,6 +107,11 @@ pub async fn serve(app: &Arc<App>, router: Router, mut request: Request) -> Resp
         .observe(&route, &method, response.status(), began.elapsed());
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-request-id", id);
+    }
+    if app.vault.is_stopping() {
+        // The connection is about to end: the next request finds another node.
+        let close = HeaderValue::from_static("close");
+        response.headers_mut().insert(header::CONNECTION, close);
     }
     response
         .headers_mut()

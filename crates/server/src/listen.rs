@@ -12,6 +12,7 @@ use std::{
 };
 
 use axum::{body::Body, response::Response};
+use futures_util::FutureExt;
 use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -20,7 +21,7 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 use tokio_io_timeout::TimeoutStream;
 
@@ -35,6 +36,8 @@ const HEAD_WITHIN: Duration = Duration::from_secs(60);
 const READ_BY_CLIENT_WITHIN: Duration = Duration::from_secs(30);
 /// Largest request head, in bytes.
 const HEAD_BYTES: usize = 64 * 1024;
+/// Connections that the system keeps for a listener until they are accepted.
+const BACKLOG: u32 = 1_024;
 /// How long open requests may take at shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -49,14 +52,18 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     }?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(1_024)
+    socket.listen(BACKLOG)
 }
 
 /// Serves at most `places` connections at a time until `stop` turns true; then lets open requests end.
+///
+/// Connections that nobody uses end after `linger`: whoever asks on one that is being closed does not
+/// learn whether the question was heard. By then the service should end each with its answer.
 pub(crate) async fn serve<S, F>(
     listener: TcpListener,
     places: Places,
     mut stop: watch::Receiver<bool>,
+    linger: Duration,
     service: S,
 ) where
     S: Fn(IpAddr, Request<Body>) -> F + Clone + Send + Sync + 'static,
@@ -64,48 +71,80 @@ pub(crate) async fn serve<S, F>(
 {
     let (all, by_client) = (Arc::new(Semaphore::new(places.all)), Open::default());
     let (open, mut turned_away) = (GracefulShutdown::new(), TurnedAway::default());
-    loop {
-        let accepted = tokio::select! {
-            accepted = accept(&listener, &all) => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
+    let mut admit = |accepted: Option<Accepted>| {
         let Some((stream, peer, place)) = accepted else {
-            continue;
+            return;
         };
-        let Some(counted) = by_client.count(peer.ip(), &places) else {
-            turned_away.note(peer.ip());
-            continue;
-        };
-        let service = service.clone();
-        let answer = service_fn(move |request: Request<Incoming>| {
-            let served = service(peer.ip(), request.map(Body::new));
-            async move { Ok::<_, Infallible>(served.await) }
-        });
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(READ_BY_CLIENT_WITHIN));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WITHIN)
-            .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(Paced::new(Box::pin(stream))), answer);
-        let connection = open.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+        match by_client.count(peer.ip(), &places) {
+            Some(counted) => {
+                let held = (place, counted);
+                tokio::spawn(open_connection(&open, stream, peer, service.clone(), held));
             }
-            drop((place, counted));
-        });
+            None => turned_away.note(peer.ip()),
+        }
+    };
+    loop {
+        tokio::select! {
+            accepted = accept(&listener, &all) => admit(accepted),
+            _ = stop.wait_for(|stop| *stop) => break,
+        }
+    }
+    // Who has connected already believes to be heard.
+    for _ in 0..BACKLOG {
+        match accept(&listener, &all).now_or_never() {
+            Some(accepted) => admit(accepted),
+            None => break,
+        }
     }
     drop(listener);
+    let everybody = u32::try_from(places.all).unwrap_or(u32::MAX);
+    if tokio::time::timeout(linger, all.acquire_many(everybody))
+        .await
+        .is_err()
+    {
+        tracing::debug!("some connections are open that nobody uses");
+    }
     if tokio::time::timeout(GRACE, open.shutdown()).await.is_err() {
         tracing::warn!("some requests did not end in time");
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    places: &Arc<Semaphore>,
-) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
+/// One connection, to its end; `held` is given back then.
+fn open_connection<S, F, Held>(
+    open: &GracefulShutdown,
+    stream: TcpStream,
+    peer: SocketAddr,
+    service: S,
+    held: Held,
+) -> impl Future<Output = ()> + Send + use<S, F, Held>
+where
+    S: Fn(IpAddr, Request<Body>) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+    Held: Send + 'static,
+{
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let served = service(peer.ip(), request.map(Body::new));
+        async move { Ok::<_, Infallible>(served.await) }
+    });
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(READ_BY_CLIENT_WITHIN));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(Paced::new(Box::pin(stream))), answer);
+    let connection = open.watch(connection);
+    async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+        drop(held);
+    }
+}
+
+type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, peer)) => {

@@ -102,6 +102,7 @@ async fn start(
             listener,
             Places::of_anybody(RAFT_CONNECTIONS),
             raft_stops,
+            Duration::ZERO,
             move |_peer, request| raft_port::answer(Arc::clone(&node), request),
         ))
     });
@@ -120,14 +121,20 @@ async fn start(
         }
         announce(api_address);
     };
-    let serving = serve_api(&settings, Arc::clone(&vault), api_listener, stop.clone());
-    let ending_waits = async {
+    let (close_api, api_closes) = watch::channel(false);
+    let serving = serve_api(&settings, Arc::clone(&vault), api_listener, api_closes);
+    let draining = async {
         // An error means that nobody can ask any more: as good as a stop.
         let _ = stop.clone().wait_for(|stop| *stop).await;
-        vault.end_waits();
+        tracing::info!("stopping");
+        vault.begin_stop();
+        if !alone {
+            drain(&node, raft, settings.drain).await;
+        }
+        // The receiver is gone if the server has ended by itself.
+        let _ = close_api.send(true);
     };
-    tokio::join!(serving, announcing, ending_waits);
-    tracing::info!("stopping");
+    tokio::join!(serving, announcing, draining);
     in_runtime(raft, {
         let node = Arc::clone(&node);
         async move { node.shutdown().await }
@@ -143,6 +150,14 @@ async fn start(
     vault.record_uncounted().await;
     record(vault.audit(), "audit.stop").await;
     Ok(())
+}
+
+/// A node of several has others that go on: they get the lead, and then the clients.
+async fn drain(node: &Arc<Node>, raft: &Runtime, within: Duration) {
+    let began = Instant::now();
+    let own = Arc::clone(node);
+    in_runtime(raft, async move { own.step_down().await }).await;
+    tokio::time::sleep(within.saturating_sub(began.elapsed())).await;
 }
 
 /// What is there was sealed under another key: nothing could be read, and what is written now would be
@@ -212,7 +227,11 @@ async fn serve_api(
             peer.is_loopback() || proxies.contains(peer)
         }),
     };
-    listen::serve(listener, places, stop, move |peer, mut request| {
+    let linger = match settings.peers.is_empty() {
+        true => Duration::ZERO,
+        false => settings.drain,
+    };
+    listen::serve(listener, places, stop, linger, move |peer, mut request| {
         let (app, router) = (Arc::clone(&app), router.clone());
         request.extensions_mut().insert(PeerAddress(peer));
         async move { http::serve(&app, router, request).await }

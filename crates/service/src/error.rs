@@ -47,6 +47,9 @@ pub enum VaultError {
     /// No leader, or no quorum, within the deadline. Nothing happened.
     #[error("no leader within the deadline")]
     NoLeader,
+    /// No other voter could take over the lead. Whoever led leads on.
+    #[error("no other voter answers and has caught up, or none took over in time")]
+    NoSuccessor,
     /// KMS does not answer.
     #[error("KMS is unavailable")]
     KmsUnavailable,

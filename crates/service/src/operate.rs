@@ -1,18 +1,20 @@
 //! What operators look at.
 
-use strongroom_core::{ClusterView, LogTime, Readiness, limits};
+use strongroom_core::{LogTime, Readiness, limits};
 use strongroom_seal::{KeyringStats, KmsDescription};
 
 use crate::{
     authorize::Authorized,
     error::VaultError,
-    operation::{ReadAudit, ViewCluster, ViewKms},
+    operation::{ReadAudit, ViewKms},
     vault::Vault,
 };
 
 /// Why a node is not ready.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NotReady {
+    /// It was told to stop: what it is asked it still answers, for a moment.
+    Stopping,
     /// It has not caught up, or the bootstrap token has not been taken up yet.
     Starting,
     /// The cluster has gone on without it.
@@ -32,6 +34,7 @@ impl NotReady {
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::Stopping => "stopping",
             Self::Starting => "starting",
             Self::Removed => "removed",
             Self::NoLeader => "no_leader",
@@ -58,6 +61,9 @@ impl Vault {
     /// # Errors
     /// The first reason why not.
     pub fn ready(&self) -> Result<(), NotReady> {
+        if self.is_stopping() {
+            return Err(NotReady::Stopping);
+        }
         if !self.audit.healthy() {
             return Err(NotReady::AuditUnavailable);
         }
@@ -70,19 +76,6 @@ impl Vault {
             Readiness::Ready if !self.kms_health.works() => Err(NotReady::KmsUnavailable),
             Readiness::Ready => Ok(()),
         }
-    }
-
-    /// The cluster, every member asked.
-    ///
-    /// # Errors
-    /// [`VaultError::AuditUnavailable`].
-    pub async fn view_cluster(
-        &self,
-        permit: Authorized<ViewCluster>,
-    ) -> Result<ClusterView, VaultError> {
-        let view = self.replica.cluster().await;
-        self.audited_look(&permit, true).await?;
-        Ok(view)
     }
 
     /// The key service and the cache in front of it.

@@ -1,7 +1,7 @@
 //! What can be asked of a vault by somebody with a token: one type an operation, so that a proof for
 //! one cannot be taken for another.
 
-use strongroom_core::{Action, Role, RoleName, SecretName, TokenName};
+use strongroom_core::{Action, NodeName, Role, RoleName, SecretName, TokenName};
 
 /// Something a token may or may not be allowed to do.
 pub trait Operation: Send + 'static {
@@ -117,6 +117,10 @@ admin_operation!(
 admin_operation!(
     /// Look at the cluster.
     ViewCluster, "cluster.read", (), |()| String::new()
+);
+admin_operation!(
+    /// Pass leadership on, to a node or to whoever is fit.
+    HandOver, "cluster.handover", Option<NodeName>, |to| to.as_ref().map(ToString::to_string).unwrap_or_default()
 );
 admin_operation!(
     /// Look at the key service.

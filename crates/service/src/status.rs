@@ -41,6 +41,7 @@ fn entry(error: &VaultError) -> (u16, &'static str) {
         VaultError::RateLimited => (429, "rate_limited"),
         VaultError::Internal => (500, "internal"),
         VaultError::NoLeader => (503, "no_leader"),
+        VaultError::NoSuccessor => (503, "no_successor"),
         VaultError::KmsUnavailable => (503, "kms_unavailable"),
         VaultError::KmsKeyDisabled => (503, "kms_key_disabled"),
         VaultError::KmsDenied => (503, "kms_denied"),

@@ -3,7 +3,10 @@
 use std::{
     borrow::Cow,
     num::NonZeroU32,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -60,6 +63,7 @@ pub struct Vault {
     pub(crate) watches: Watches,
     pub(crate) kms_health: KmsHealth,
     pub(crate) targets: Arc<dyn Targets>,
+    stopping: AtomicBool,
 }
 
 impl Vault {
@@ -89,6 +93,7 @@ impl Vault {
             watches: Watches::default(),
             kms_health,
             targets,
+            stopping: AtomicBool::new(false),
         }
     }
 
@@ -114,6 +119,19 @@ impl Vault {
     #[must_use]
     pub fn replica(&self) -> &dyn Replica {
         self.replica.as_ref()
+    }
+
+    /// This node was told to stop: it is ready no more, and whoever waits for a newer version is
+    /// answered.
+    pub fn begin_stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        self.end_waits();
+    }
+
+    /// Whether this node was told to stop.
+    #[must_use]
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
     }
 
     /// Whether the bootstrap token has been taken up, or there is none to take up.

@@ -150,7 +150,7 @@ impl Vault {
     }
 
     /// Ends all waits, now and from now on: this node stops, and must not be held up by them.
-    pub fn end_waits(&self) {
+    pub(crate) fn end_waits(&self) {
         self.watches.over.send_replace(true);
     }
 }

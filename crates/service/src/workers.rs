@@ -11,6 +11,7 @@ use strongroom_core::{
 
 use crate::{
     audit::NODE,
+    cluster,
     context::RequestContext,
     kms_health, prewarm, refusals, rewrap, rotation, targets,
     vault::{Event, Vault},
@@ -44,6 +45,7 @@ pub fn start(vault: &Arc<Vault>) {
     supervise(vault, "targets", targets::worker);
     supervise(vault, "refusals", refusals::worker);
     supervise(vault, "watch", watch::worker);
+    supervise(vault, "relief", cluster::relief_worker);
     if let Some(per_sec) = vault.config.prewarm {
         supervise(vault, "prewarm", move |vault| {
             prewarm::worker(vault, per_sec)

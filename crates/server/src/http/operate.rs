@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use axum::{body::Body, response::Response};
 use http::{HeaderValue, StatusCode, header};
-use serde_json::{Value, json};
-use strongroom_core::{LogTime, NodeView};
+use serde_json::json;
+use strongroom_core::LogTime;
 use strongroom_service::{
     operate::KmsView,
-    operation::{ReadAudit, ViewCluster, ViewKms},
+    operation::{ReadAudit, ViewKms},
 };
 
 use super::{
@@ -49,36 +49,6 @@ pub(super) async fn metrics(app: Arc<App>, _: Call) -> Answer {
         "application/openmetrics-text; version=1.0.0; charset=utf-8",
         page,
     ))
-}
-
-pub(super) async fn cluster(app: Arc<App>, call: Call) -> Answer {
-    let permit = app
-        .vault
-        .authorize::<ViewCluster>(call.context, &call.token, ())
-        .await?;
-    let view = app.vault.view_cluster(permit).await?;
-    let nodes: Vec<Value> = view.nodes.iter().map(node).collect();
-    let body = json!({
-        "cluster_id": view.cluster_id.map(|id| id.to_string()),
-        "node_id": view.node_name,
-        "leader": view.leader,
-        "term": view.term,
-        "failure_tolerance": view.failure_tolerance,
-        "nodes": nodes,
-    });
-    Ok(answer::json(StatusCode::OK, &body))
-}
-
-fn node(node: &NodeView) -> Value {
-    json!({
-        "node_id": node.name,
-        "raft_id": node.raft_id,
-        "address": node.address,
-        "role": node.role,
-        "applied": node.applied,
-        "version": node.version,
-        "reachable": node.reachable,
-    })
 }
 
 pub(super) async fn kms(app: Arc<App>, call: Call) -> Answer {

@@ -8,7 +8,7 @@ use super::{
     App,
     call::endpoint,
     carried::{Pool, Run},
-    operate, rewrap, roles, secrets, tokens,
+    cluster, operate, rewrap, roles, secrets, tokens,
 };
 
 /// Who may call a route.
@@ -69,7 +69,8 @@ pub(super) fn table() -> Vec<Route> {
         POST   "/v1/tokens"                    Admin   tokens::create;
         GET    "/v1/tokens"                    Admin   tokens::list;
         DELETE "/v1/tokens/{name}"             Admin   tokens::revoke;
-        GET    "/v1/admin/cluster"             Admin   operate::cluster;
+        GET    "/v1/admin/cluster"             Admin   cluster::view;
+        POST   "/v1/admin/cluster/handover"    Admin   cluster::hand_over;
         GET    "/v1/admin/kms"                 Admin   operate::kms;
         POST   "/v1/admin/kms/rewrap"          Admin   rewrap::begin;
         GET    "/v1/admin/kms/rewrap/status"   Admin   rewrap::status;

@@ -30,7 +30,7 @@ pub(crate) struct Places {
     /// Of one client: one that stalls must not stop everybody.
     pub(crate) of_one: usize,
     /// Who may have all of them.
-    pub(crate) unlimited: Box<dyn Fn(IpAddr) -> bool + Send>,
+    pub(crate) unlimited: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
 }
 
 impl Places {

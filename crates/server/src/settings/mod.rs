@@ -165,6 +165,8 @@ pub struct Settings {
     pub read_consistency: ReadGate,
     /// A request's deadline.
     pub request_timeout: Duration,
+    /// How long a node that was told to stop goes on to answer.
+    pub drain: Duration,
     /// KMS and the data key cache.
     pub kms: KmsSettings,
     /// Upper bound on how late a due rotation starts.

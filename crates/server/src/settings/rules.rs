@@ -84,6 +84,7 @@ pub(super) fn assemble(
         allowed_hosts: parsed.allowed_hosts.unwrap_or_default(),
         read_consistency: parsed.read_consistency?,
         request_timeout: parsed.request_timeout?,
+        drain: parsed.drain?,
         kms: KmsSettings {
             kms: kms?,
             hash_names: parsed.kms_hash_names?,

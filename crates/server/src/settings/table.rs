@@ -120,6 +120,8 @@ settings! {
         "How native reads are answered unless a request says otherwise by `?consistency=` or `X-Read-Consistency`.";
     request_timeout: Duration = "VAULT_REQUEST_TIMEOUT_SECS", Seconds(1, 300), Value("15"), PUBLIC,
         "How long a request may take before it is answered with an error.";
+    drain: Duration = "VAULT_DRAIN_SECS", Seconds(0, 300), Value("1"), PUBLIC,
+        "How long a node of several goes on to answer after it was told to stop, with `readyz` 503 `stopping` and every connection ended after its answer, so that balancers and clients go elsewhere; connections that nobody uses are ended after as long again. A leader passes leadership on first.";
     kms_mode: KmsMode = "VAULT_KMS_MODE", Choice(&[("aws", KmsMode::Aws), ("local", KmsMode::Local)]), Value("aws"), PUBLIC,
         "Who wraps data keys: AWS KMS, or a key given here (development).";
     kms_key_id: String = "VAULT_KMS_KEY_ID", KmsKey, Value(""), PUBLIC,

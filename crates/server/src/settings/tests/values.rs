@@ -94,6 +94,7 @@ const WRONG: &[(&str, &[&str])] = &[
             "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWYwMTIzNDU2Nzg5YWJjZGVm",
         ],
     ),
+    ("VAULT_DRAIN_SECS", &["-1", "301", "1s"]),
     ("VAULT_KMS_MAX_RETRIES", &["-1", "21", "+1"]),
     ("VAULT_DEK_CACHE_TTL_SECS", &["86401", "5m"]),
     ("VAULT_DEK_CACHE_ENTRIES", &["x", "99999999999999999999"]),
