@@ -5,8 +5,8 @@ use std::{ops::Bound, sync::Arc};
 use imbl::ordmap::DiffItem;
 
 use crate::{
-    ClusterId, LogPosition, LogTime, MountName, Role, RoleName, Secret, SecretName, State,
-    TokenFingerprint, TokenGrant, TokenName, command::MountSettings,
+    ClusterId, LogPosition, LogTime, MountName, Role, RoleName, Secret, SecretName, SecretVersion,
+    State, TokenFingerprint, TokenGrant, TokenName, command::MountSettings,
 };
 
 impl State {
@@ -51,6 +51,30 @@ impl State {
     #[must_use]
     pub fn secret(&self, name: &SecretName) -> Option<&Arc<Secret>> {
         self.secrets.get(name)
+    }
+
+    /// A state of the same position that holds these secrets alone, of each the current version and
+    /// those that `keep` picks. For reading, and for nothing else.
+    #[must_use]
+    pub fn excerpt<'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a SecretName>,
+        keep: impl Fn(&SecretVersion) -> bool,
+    ) -> State {
+        let picked = names.into_iter().filter_map(|name| {
+            let mut secret = Secret::clone(self.secret(name)?);
+            let current = secret.current_version;
+            secret.versions.retain(|v| v.number == current || keep(v));
+            Some((name.clone(), Arc::new(secret)))
+        });
+        State {
+            position: self.position,
+            time: self.time,
+            cluster_id: self.cluster_id,
+            format: self.format,
+            secrets: picked.collect(),
+            ..State::default()
+        }
     }
 
     /// How many secrets there are.

@@ -194,6 +194,9 @@ pub trait Replica: Send + Sync + 'static {
     /// Asks every other member, and gives the answers that came within the time.
     fn ask_members(&self, question: Vec<u8>, within: Duration) -> PortFuture<'_, Vec<Bytes>>;
 
+    /// Asks the leader, if it is another member. `None`: there is none, or it has not answered in time.
+    fn ask_leader(&self, question: Vec<u8>, within: Duration) -> PortFuture<'_, Option<Bytes>>;
+
     /// Says who answers what other members ask; until then they get an empty answer. Only the first
     /// call counts.
     fn answer_members_with(&self, answerer: Answerer);

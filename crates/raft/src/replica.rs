@@ -110,6 +110,10 @@ impl Replica for Node {
         Box::pin(crate::view::ask_members(&self.inner, question, within))
     }
 
+    fn ask_leader(&self, question: Vec<u8>, within: Duration) -> PortFuture<'_, Option<Bytes>> {
+        Box::pin(crate::view::ask_leader(&self.inner, question, within))
+    }
+
     fn answer_members_with(&self, answerer: Answerer) {
         if self.inner.answerer.set(answerer).is_err() {
             tracing::warn!("members are answered by somebody already");

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use strongroom_core::{ClusterView, NodeView};
 
 use crate::{
+    leading::Leader,
     node::Inner,
     types::{NodeId, Peer, ServerState},
     wire::{NodeStatus, Rpc},
@@ -91,6 +92,22 @@ pub(crate) async fn ask_members(
         .into_iter()
         .filter_map(Result::ok)
         .collect()
+}
+
+/// Asks the leader, if that is another node.
+pub(crate) async fn ask_leader(
+    inner: &Inner,
+    question: Vec<u8>,
+    within: Duration,
+) -> Option<Bytes> {
+    let Leader::At(leader) = inner.leader() else {
+        return None;
+    };
+    let address = inner.addresses.address(&leader);
+    let asked = inner
+        .transport
+        .ask(address, Rpc::Question, question, within);
+    asked.await.ok()
 }
 
 /// How many more voters may fail: those that answer, less the majority of all.

@@ -30,9 +30,9 @@ use axum::{
     response::Response,
 };
 use futures_util::FutureExt;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use strongroom_core::{Allowlist, ReadGate};
-use strongroom_service::{Vault, VaultError};
+use strongroom_service::{Vault, VaultError, context::Seen};
 use tower::ServiceExt;
 
 pub use body::BodyPlaces;
@@ -41,6 +41,9 @@ pub use carried::Detached;
 pub use metrics::HttpMetrics;
 pub use origin::Origins;
 pub use routes::{Route, Who, route_list};
+
+/// The log index that an answer has seen, and that a read has to see.
+pub(crate) const INDEX: HeaderName = HeaderName::from_static("x-strongroom-index");
 
 /// What handlers share.
 pub struct App {
@@ -79,9 +82,11 @@ pub fn router(app: Arc<App>) -> Router {
 pub async fn serve(app: &Arc<App>, router: Router, mut request: Request) -> Response {
     let request_id = strongroom_service::context::new_request_id();
     let began = Instant::now();
+    let seen = Seen::default();
     request.extensions_mut().insert(call::Arrival {
         request_id: request_id.clone(),
         began,
+        seen: seen.clone(),
     });
     let method = request.method().clone();
     let served = AssertUnwindSafe(async {
@@ -107,6 +112,9 @@ pub async fn serve(app: &Arc<App>, router: Router, mut request: Request) -> Resp
         .observe(&route, &method, response.status(), began.elapsed());
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-request-id", id);
+    }
+    if let Some(index) = seen.index() {
+        response.headers_mut().insert(INDEX, index.into());
     }
     if app.vault.is_stopping() {
         // The connection is about to end: the next request finds another node.

@@ -2,8 +2,14 @@
 
 use std::{
     net::{IpAddr, Ipv4Addr},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
+
+use strongroom_core::LogPosition;
 
 /// One request, as every use case sees it. No call can omit it.
 #[derive(Clone, Debug)]
@@ -16,6 +22,26 @@ pub struct RequestContext {
     pub peer_ip: IpAddr,
     /// When the caller gets an answer at the latest.
     pub deadline: Instant,
+    /// The log index up to which what it was answered from, or has changed, had been applied.
+    pub seen: Seen,
+}
+
+/// A log index that only grows; 0: none yet. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Seen(Arc<AtomicU64>);
+
+impl Seen {
+    /// The index, if anything was seen.
+    #[must_use]
+    pub fn index(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|index| *index > 0)
+    }
+
+    pub(crate) fn note(&self, position: Option<LogPosition>) {
+        if let Some(position) = position {
+            self.0.fetch_max(position.index, Ordering::AcqRel);
+        }
+    }
 }
 
 impl RequestContext {
@@ -28,6 +54,7 @@ impl RequestContext {
             client_ip: nobody,
             peer_ip: nobody,
             deadline: Instant::now() + within,
+            seen: Seen::default(),
         }
     }
 

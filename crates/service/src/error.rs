@@ -47,6 +47,9 @@ pub enum VaultError {
     /// No leader, or no quorum, within the deadline. Nothing happened.
     #[error("no leader within the deadline")]
     NoLeader,
+    /// The cluster has not come to the log index that was asked for.
+    #[error("the cluster has not reached this index")]
+    IndexNotReached,
     /// No other voter could take over the lead. Whoever led leads on.
     #[error("no other voter answers and has caught up, or none took over in time")]
     NoSuccessor,

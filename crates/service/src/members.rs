@@ -24,7 +24,7 @@ impl Vault {
             LAST_USED => serde_json::to_vec(&self.last_used.known()),
             REWRAP => serde_json::to_vec(&self.own_rewrap_view()),
             APPLIED => serde_json::to_vec(&self.applied_index()),
-            _ => return Vec::new(),
+            _ => return self.answer_excerpt(question).unwrap_or_default(),
         };
         answer.unwrap_or_default()
     }

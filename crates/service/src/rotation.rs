@@ -75,7 +75,7 @@ impl Vault {
             .await?;
         let version = NewVersion { number, sealed };
         let command = turning_command(name, secret, version);
-        let submitted = self.replica.submit(command, permit.context.left()).await?;
+        let submitted = self.submit_command(&permit.context, command).await?;
         match submitted.applied {
             Applied::Rejected(Rejection::CasMismatch { .. } | Rejection::InUse) => {
                 Ok(Turned::Overtaken)
@@ -120,6 +120,7 @@ impl Vault {
             return Err(VaultError::RotationPending);
         }
         let state = self.replica.local()?;
+        context.seen.note(state.position());
         let secret = state.secret(name).ok_or(VaultError::NotFound)?;
         let sealed = secret
             .version(number)

@@ -1,5 +1,6 @@
 //! Secrets: the use cases.
 
+mod behind;
 mod locks;
 mod read;
 mod write;

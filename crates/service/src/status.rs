@@ -36,6 +36,7 @@ fn entry(error: &VaultError) -> (u16, &'static str) {
         VaultError::AlreadyExists => (409, "already_exists"),
         VaultError::VersionMismatch => (409, "version_mismatch"),
         VaultError::InUse => (409, "in_use"),
+        VaultError::IndexNotReached => (412, "index_not_reached"),
         VaultError::TooLarge(_) => (413, "too_large"),
         VaultError::LockedOut { .. } => (429, "locked_out"),
         VaultError::RateLimited => (429, "rate_limited"),

@@ -148,20 +148,31 @@ impl Vault {
         &self,
         context: &RequestContext,
     ) -> Result<Arc<State>, VaultError> {
-        Ok(self
-            .replica
-            .read(ReadGate::Linearizable, context.left())
-            .await?)
+        let read = self.replica.read(ReadGate::Linearizable, context.left());
+        let state = read.await?;
+        context.seen.note(state.position());
+        Ok(state)
     }
 
-    /// Replicates a command within the request's deadline.
+    /// Replicates a command within the request's deadline, and notes where.
+    pub(crate) async fn submit_command(
+        &self,
+        context: &RequestContext,
+        command: Command,
+    ) -> Result<Submitted, VaultError> {
+        let submitted = self.replica.submit(command, context.left()).await?;
+        context.seen.note(Some(submitted.position));
+        Ok(submitted)
+    }
+
+    /// The same, for a command that takes effect or is an error.
     pub(crate) async fn submit(
         &self,
         context: &RequestContext,
         command: Command,
     ) -> Result<Effect, VaultError> {
-        let Submitted { applied, .. } = self.replica.submit(command, context.left()).await?;
-        Ok(applied.into_result()?)
+        let submitted = self.submit_command(context, command).await?;
+        Ok(submitted.applied.into_result()?)
     }
 
     pub(crate) fn entry(&self, context: &RequestContext, event: Event<'_>) -> Entry {

@@ -9,7 +9,9 @@ use axum::{
 use http::{HeaderMap, Uri, header};
 use strongroom_core::{SecretName, allowlist::canonical};
 use strongroom_seal::AdminToken;
-use strongroom_service::{RequestContext, VaultError, authorize::Presented, secrets::native_name};
+use strongroom_service::{
+    RequestContext, VaultError, authorize::Presented, context::Seen, secrets::native_name,
+};
 
 use super::{
     App,
@@ -28,6 +30,7 @@ pub struct PeerAddress(pub IpAddr);
 pub(super) struct Arrival {
     pub(super) request_id: String,
     pub(super) began: Instant,
+    pub(super) seen: Seen,
 }
 
 /// A request, taken apart.
@@ -88,6 +91,7 @@ async fn take_apart(app: &App, request: Request) -> Result<Call, VaultError> {
         client_ip: canonical(peer),
         peer_ip: canonical(peer),
         deadline: arrival.began + app.request_timeout,
+        seen: arrival.seen,
     };
     match client::client_address(peer, &parts.headers, app.trusted_proxies.as_ref()) {
         Ok(client_ip) => context.client_ip = client_ip,

@@ -19,7 +19,7 @@ use strongroom_service::{
 };
 
 use super::{
-    App,
+    App, INDEX,
     answer::{self, Answer},
     call::Call,
     carried::{Pool, to_its_end},
@@ -259,7 +259,8 @@ fn described(name: &Result<SecretName, VaultError>) -> &str {
     name.as_ref().map_or("-", SecretName::as_str)
 }
 
-/// `?consistency=` or `X-Read-Consistency`, else the setting.
+/// `?consistency=` or `X-Read-Consistency`, else the setting; and a local read sees at least the index in
+/// `X-Strongroom-Index`. A linearizable one does so anyhow.
 fn read_gate(app: &App, call: &Call) -> Result<ReadGate, VaultError> {
     let header = call
         .headers
@@ -269,12 +270,22 @@ fn read_gate(app: &App, call: &Call) -> Result<ReadGate, VaultError> {
         Some(asked) => Some(asked),
         None => header.map(str::to_owned),
     };
-    match asked.as_deref() {
-        None => Ok(app.read_gate),
-        Some("local") => Ok(ReadGate::Local),
-        Some("linearizable") => Ok(ReadGate::Linearizable),
-        Some(_) => Err(VaultError::invalid(
-            "consistency must be local or linearizable",
-        )),
-    }
+    let index = call.headers.get(INDEX).map(|value| {
+        let index = value.to_str().ok().and_then(|text| text.parse().ok());
+        index.ok_or_else(|| VaultError::invalid("X-Strongroom-Index must be a number"))
+    });
+    let (gate, index) = match asked.as_deref() {
+        None => (app.read_gate, index.transpose()?),
+        Some("local") => (ReadGate::Local, index.transpose()?),
+        Some("linearizable") => (ReadGate::Linearizable, index.transpose()?),
+        Some(_) => {
+            return Err(VaultError::invalid(
+                "consistency must be local or linearizable",
+            ));
+        }
+    };
+    Ok(match (gate, index) {
+        (ReadGate::Local, Some(index)) => ReadGate::AtLeast(index),
+        (gate, _) => gate,
+    })
 }

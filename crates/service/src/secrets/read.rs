@@ -104,7 +104,7 @@ impl Vault {
         // A name given twice is answered once, in its first place.
         let mut seen = HashSet::new();
         let names: Vec<&SecretName> = names.iter().filter(|name| seen.insert(*name)).collect();
-        let state = self.replica.read(gate, reader.context.left()).await?;
+        let state = self.state_for(&reader.context, &names, None, gate).await?;
         let sizes = names.iter().map(|name| size_of_current(&state, name));
         if sizes.sum::<usize>() > limits::BATCH_BYTES {
             return Err(VaultError::TooLarge(
@@ -154,7 +154,7 @@ impl Vault {
         let settled = |secret: Option<&Secret>| !secret.is_some_and(Secret::is_unsettled);
         let mut until = None;
         loop {
-            let state = self.replica.read(gate, context.left()).await?;
+            let state = self.state_for(context, &[name], None, gate).await?;
             if settled(state.secret(name).map(Arc::as_ref)) {
                 return Ok(state);
             }
@@ -177,7 +177,7 @@ impl Vault {
     ) -> Result<(Disclosed, bool), VaultError> {
         let state = match version {
             None => self.settled_state(context, name, gate).await?,
-            Some(_) => self.replica.read(gate, context.left()).await?,
+            Some(_) => self.state_for(context, &[name], version, gate).await?,
         };
         let secret = state.secret(name).ok_or(VaultError::NotFound)?;
         let version = find(secret, version).ok_or(VaultError::NotFound)?;
@@ -205,7 +205,7 @@ impl Vault {
         value: &str,
         gate: ReadGate,
     ) -> Result<(Verified, bool), VaultError> {
-        let state = self.replica.read(gate, context.left()).await?;
+        let state = self.state_for(context, &[name], None, gate).await?;
         let secret = state.secret(name).ok_or(VaultError::NotFound)?;
         let field = match &secret.settings.kind {
             Kind::Automatic { generator, .. } => generator.field.as_str(),

@@ -236,7 +236,7 @@ impl Vault {
                 version,
                 upsert: false,
             };
-            let submitted = self.replica.submit(command, permit.context.left()).await?;
+            let submitted = self.submit_command(&permit.context, command).await?;
             match submitted.applied {
                 Applied::Rejected(Rejection::VersionTaken { current: taken }) => current = taken,
                 applied => return summary(applied.into_result()?),

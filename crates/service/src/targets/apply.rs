@@ -170,7 +170,7 @@ impl Turn<'_> {
             applying,
         };
         let context = &self.permit.context;
-        let submitted = self.vault.replica.submit(command, context.left()).await?;
+        let submitted = self.vault.submit_command(context, command).await?;
         submitted.applied.into_result()?;
         Ok(submitted.position.index)
     }
@@ -181,8 +181,8 @@ impl Turn<'_> {
             nonce: self.next.nonce,
         };
         let context = &self.permit.context;
-        let submitted = self.vault.replica.submit(command, context.left()).await;
-        match submitted.map_err(VaultError::from)?.applied {
+        let submitted = self.vault.submit_command(context, command).await?;
+        match submitted.applied {
             // Another leader has ended it, or the secret is gone.
             Applied::Rejected(Rejection::NotFound) | Applied::Effect(_) => Ok(()),
             Applied::Rejected(rejection) => Err(VaultError::from(rejection).into()),
