@@ -3,14 +3,14 @@
 //! Commands carry all they need: sealed bytes, fingerprints, ids. Encoded bytes are kept and decoded
 //! for ever (see [`codec`](crate::codec)): add variants at the end, and never change one.
 
-use std::collections::BTreeMap;
+mod weight;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Allowlist, ClusterId, KmsKeyId, LogTime, MountName, Permission, RoleName, Rule, SealedVersion,
-    SecretName, SecretSettings, TokenFingerprint, TokenName, WrappedDek, rewrap::Watermark,
-    secret::SettingsChange,
+    Allowlist, Attempt, ClusterId, KmsKeyId, LogTime, MountName, Permission, RoleName, Rule,
+    SealedVersion, SecretName, SecretSettings, TokenFingerprint, TokenName, WrappedDek,
+    rewrap::Watermark, secret::SettingsChange,
 };
 
 /// A new version, sealed for the number it will have.
@@ -283,96 +283,40 @@ impl Command {
         }
     }
 
-    /// Bytes this command weighs in an entry: no less than its encoding, and not much more.
+    /// Whether doing it a second time could do more, or be refused for what the first time did. Others
+    /// name what they replace, or only move things on.
     #[must_use]
-    pub fn weight(&self) -> usize {
-        /// Names, a generator and numbers, at their longest.
-        const OVERHEAD: usize = 1_024;
-        const LONGEST_NUMBER: usize = 10;
-        const LONGEST_CIDR: usize = 20;
-        OVERHEAD
-            + match self {
-                Self::CreateSecret {
-                    settings, sealed, ..
-                } => {
-                    settings.description.len()
-                        + pairs_weight(&settings.custom_metadata)
-                        + sealed.as_ref().map_or(0, SealedVersion::weight)
-                }
-                Self::PutSecret {
-                    change, version, ..
-                } => {
-                    change.description.as_ref().map_or(0, String::len)
-                        + change.custom_metadata.as_ref().map_or(0, pairs_weight)
-                        + version
-                            .as_ref()
-                            .map_or(0, |version| version.sealed.weight())
-                }
-                Self::DeleteVersions { versions, .. }
-                | Self::UndeleteVersions { versions, .. }
-                | Self::DestroyVersions { versions, .. } => LONGEST_NUMBER * versions.len(),
-                Self::CreateRole {
-                    description,
-                    permissions,
-                    rules,
-                    ..
-                } => description.len() + permissions_weight(permissions) + rules_weight(rules),
-                Self::SetPermissions { permissions, .. } => permissions_weight(permissions),
-                Self::SetRules { rules, .. } => rules_weight(rules),
-                Self::CreateToken { bound_cidrs, .. } => LONGEST_CIDR * bound_cidrs.nets().len(),
-                Self::Form { .. }
-                | Self::Bootstrap { .. }
-                | Self::Tick
-                | Self::CreateMount { .. }
-                | Self::TuneMount { .. }
-                | Self::DeleteMount { .. }
-                | Self::DeleteSecret { .. }
-                | Self::DeleteRole { .. }
-                | Self::RevokeToken { .. }
-                | Self::UseToken { .. }
-                | Self::MarkRotation { .. }
-                | Self::EndRotation { .. }
-                | Self::RaiseFormat { .. } => 0,
-                Self::BeginRotation { version, .. } => version.sealed.weight(),
-                Self::AdoptWatermark { watermark } | Self::BeginPass { target: watermark } => {
-                    watermark.key_id.0.len() + watermark.material_id.as_ref().map_or(0, String::len)
-                }
-                Self::RewrapVersion {
-                    replaces,
-                    wrapped,
-                    kms_key_id,
-                    material_id,
-                    ..
-                } => {
-                    replaces.0.len()
-                        + wrapped.0.len()
-                        + kms_key_id.0.len()
-                        + material_id.as_ref().map_or(0, String::len)
-                }
-                Self::EndPass { last_error, .. } => last_error.as_ref().map_or(0, String::len),
-            }
+    pub fn counts_once(&self) -> bool {
+        match self {
+            Self::CreateMount { .. }
+            | Self::TuneMount { .. }
+            | Self::DeleteMount { .. }
+            | Self::CreateSecret { .. }
+            | Self::PutSecret { .. }
+            | Self::DeleteSecret { .. }
+            | Self::DeleteVersions { .. }
+            | Self::UndeleteVersions { .. }
+            | Self::DestroyVersions { .. }
+            | Self::CreateRole { .. }
+            | Self::SetPermissions { .. }
+            | Self::SetRules { .. }
+            | Self::DeleteRole { .. }
+            | Self::CreateToken { .. }
+            | Self::RevokeToken { .. }
+            | Self::UseToken { .. } => true,
+            Self::Form { .. }
+            | Self::Bootstrap { .. }
+            | Self::Tick
+            | Self::AdoptWatermark { .. }
+            | Self::BeginPass { .. }
+            | Self::RewrapVersion { .. }
+            | Self::EndPass { .. }
+            | Self::BeginRotation { .. }
+            | Self::MarkRotation { .. }
+            | Self::EndRotation { .. }
+            | Self::RaiseFormat { .. } => false,
+        }
     }
-}
-
-fn pairs_weight(pairs: &BTreeMap<String, String>) -> usize {
-    pairs
-        .iter()
-        .map(|(key, value)| 4 + key.len() + value.len())
-        .sum()
-}
-
-fn permissions_weight(permissions: &[Permission]) -> usize {
-    permissions
-        .iter()
-        .map(|permission| 8 + permission.path.as_str().len())
-        .sum()
-}
-
-fn rules_weight(rules: &[Rule]) -> usize {
-    rules
-        .iter()
-        .map(|rule| 8 + rule.path.as_str().len() + rule.capabilities.len())
-        .sum()
 }
 
 /// One Raft entry: commands that the leader put together, and its time.
@@ -382,4 +326,14 @@ pub struct Proposal {
     pub time: LogTime,
     /// Applied in this order.
     pub commands: Vec<Command>,
+    /// By place, which request each command is a try of. Empty: none is of any.
+    pub attempts: Vec<Option<Attempt>>,
+}
+
+impl Proposal {
+    /// The commands, each with the request that it is a try of.
+    pub fn into_attempts(self) -> impl Iterator<Item = (Command, Option<Attempt>)> {
+        let attempts = self.attempts.into_iter().chain(std::iter::repeat(None));
+        self.commands.into_iter().zip(attempts)
+    }
 }

@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod position;
 pub mod query;
 pub mod replica;
+pub mod request;
 pub mod rewrap;
 pub mod sealed;
 pub mod secret;
@@ -32,6 +33,7 @@ pub use replica::{
     ClusterView, HandOverError, NodeView, ReadError, ReadGate, Readiness, Replica, SubmitError,
     Submitted,
 };
+pub use request::{Attempt, RequestId};
 pub use sealed::{KmsKeyId, SealedVersion, WrappedDek};
 pub use secret::{
     Generator, Kind, Material, Pending, Secret, SecretSettings, SecretSummary, SecretVersion,

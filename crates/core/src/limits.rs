@@ -65,6 +65,12 @@ pub const JSON_DEPTH: usize = 32;
 pub const PROPOSAL_COMMANDS: usize = 512;
 /// Bytes of commands replicated in one Raft entry, unless a single command is larger.
 pub const PROPOSAL_BYTES: usize = 256 * 1024;
+/// Outcomes of requests that are kept, so that a request that is tried again is not done again.
+pub const OUTCOMES: usize = 16_384;
+/// Bytes of outcomes that are kept, roughly.
+pub const OUTCOME_BYTES: usize = 8 * 1024 * 1024;
+/// Longest key that a client names a request by, in bytes.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 256;
 /// Deadlines handled by one `Tick`; what remains is handled by the next.
 pub const TICK_DEADLINES: usize = 1_000;
 /// Nodes a cluster may list in `VAULT_PEERS`.

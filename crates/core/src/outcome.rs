@@ -46,6 +46,9 @@ pub enum Rejection {
     /// The cluster has an identity already, or has none yet.
     #[error("the cluster is not in a state for this")]
     Formation,
+    /// The request had been tried before, and what came of that is no longer known.
+    #[error("what came of an earlier try is no longer known")]
+    OutcomeForgotten,
 }
 
 /// What a command that took effect did.

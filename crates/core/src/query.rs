@@ -5,8 +5,9 @@ use std::{ops::Bound, sync::Arc};
 use imbl::ordmap::DiffItem;
 
 use crate::{
-    ClusterId, LogPosition, LogTime, MountName, Role, RoleName, Secret, SecretName, SecretVersion,
-    State, TokenFingerprint, TokenGrant, TokenName, command::MountSettings,
+    ClusterId, Effect, LogPosition, LogTime, MountName, RequestId, Role, RoleName, Secret,
+    SecretName, SecretVersion, State, TokenFingerprint, TokenGrant, TokenName,
+    command::MountSettings,
 };
 
 impl State {
@@ -51,6 +52,12 @@ impl State {
     #[must_use]
     pub fn secret(&self, name: &SecretName) -> Option<&Arc<Secret>> {
         self.secrets.get(name)
+    }
+
+    /// What a request did when it was tried before, if that is still known.
+    #[must_use]
+    pub fn outcome(&self, request: &RequestId) -> Option<&Effect> {
+        self.outcomes.get(request).map(|outcome| &outcome.effect)
     }
 
     /// A state of the same position that holds these secrets alone, of each the current version and

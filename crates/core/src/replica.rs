@@ -6,7 +6,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Applied, ClusterId, Command, LogPosition, LogTime, State};
+use crate::{Applied, ClusterId, Command, LogPosition, LogTime, RequestId, State};
 
 /// A future that the port returns; boxed, so that the port is usable as `dyn Replica`.
 pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -140,12 +140,25 @@ pub struct ClusterView {
 
 /// Agreement and durability, as the use cases see them.
 pub trait Replica: Send + Sync + 'static {
-    /// Replicates a command and applies it. Holds it across elections for up to `within`.
+    /// Replicates a command and applies it, once. Holds it across elections for up to `within`.
     ///
     /// # Errors
     /// See [`SubmitError`]: only [`SubmitError::NoLeader`] promises that nothing happened.
     fn submit(
         &self,
+        command: Command,
+        within: Duration,
+    ) -> PortFuture<'_, Result<Submitted, SubmitError>>;
+
+    /// The same for a request that its caller may try again: under one id it takes effect once, and what
+    /// it did is said again. Outcomes are kept as long as
+    /// [`limits::OUTCOMES`](crate::limits::OUTCOMES) says, and from [`codec::ATTEMPTS`](crate::codec::ATTEMPTS) on.
+    ///
+    /// # Errors
+    /// As [`Replica::submit`].
+    fn submit_request(
+        &self,
+        request: RequestId,
         command: Command,
         within: Duration,
     ) -> PortFuture<'_, Result<Submitted, SubmitError>>;

@@ -11,9 +11,12 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use crate::{
-    Applied, ClusterId, Command, Effect, LogPosition, LogTime, MountName, Rejection, Role,
-    RoleName, Secret, SecretName, TokenFingerprint, TokenGrant, TokenName, command::MountSettings,
-    name::DEFAULT_MOUNT, rewrap::RewrapState,
+    Applied, Attempt, ClusterId, Command, Effect, LogPosition, LogTime, MountName, Rejection, Role,
+    RoleName, Secret, SecretName, TokenFingerprint, TokenGrant, TokenName,
+    command::MountSettings,
+    name::DEFAULT_MOUNT,
+    request::{Outcome, Outcomes},
+    rewrap::RewrapState,
 };
 
 pub use tick::Deadline;
@@ -36,6 +39,7 @@ pub struct State {
     /// Whether a token with an admin role has ever existed: closes the bootstrap for good.
     pub(crate) admin_token_existed: bool,
     pub(crate) rewrap: RewrapState,
+    pub(crate) outcomes: Outcomes,
     /// Derived: finds a grant, dead or alive, by its token's fingerprint. No two grants share one.
     pub(crate) fingerprints: OrdMap<TokenFingerprint, TokenName>,
     /// Derived: when each automatic secret is to be rotated that no rotation is under way for.
@@ -58,6 +62,39 @@ impl State {
             Ok(effect) => Applied::Effect(effect),
             Err(rejection) => Applied::Rejected(rejection),
         }
+    }
+
+    /// The same for one try of a request: a request that took effect before does nothing more, and its
+    /// effect is said again (invariant 20).
+    pub fn apply_attempt(
+        &mut self,
+        at: LogPosition,
+        time: LogTime,
+        attempt: Option<Attempt>,
+        command: Command,
+    ) -> Applied {
+        let Some(attempt) = attempt else {
+            return self.apply(at, time, command);
+        };
+        let before = match self.outcomes.get(&attempt.request) {
+            Some(before) => Some(Applied::Effect(before.effect.clone())),
+            None if self.outcomes.may_have_forgotten(&attempt) => {
+                Some(Applied::Rejected(Rejection::OutcomeForgotten))
+            }
+            None => None,
+        };
+        if let Some(before) = before {
+            self.advance(at);
+            self.time = self.time.max(time);
+            return before;
+        }
+        let applied = self.apply(at, time, command);
+        if let Applied::Effect(effect) = &applied {
+            let (index, effect) = (at.index, effect.clone());
+            self.outcomes
+                .keep(attempt.request, Outcome { index, effect });
+        }
+        applied
     }
 
     /// Notes an entry that carries no command.

@@ -327,7 +327,7 @@ async fn keep_cluster_identified(weak: Weak<Inner>) {
             let form = Command::Form {
                 cluster_id: ClusterId(id),
             };
-            if let Err(error) = inner.propose(form, ASK_WITHIN).await {
+            if let Err(error) = inner.propose(form, None, ASK_WITHIN).await {
                 tracing::debug!(?error, "the cluster has no identity yet");
             }
         }

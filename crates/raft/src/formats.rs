@@ -23,6 +23,9 @@ const ASK_WITHIN: Duration = Duration::from_secs(1);
 /// Between two times that members are asked.
 const PAUSE: Duration = Duration::from_secs(1);
 
+/// Between two looks whether the cluster is formed.
+const FORMING_PAUSE: Duration = Duration::from_millis(20);
+
 /// When members were asked last.
 #[derive(Default)]
 pub(crate) struct Asked(Mutex<Option<Instant>>);
@@ -37,11 +40,13 @@ async fn raise_while_leading(weak: Weak<Inner>) {
         let Some(inner) = weak.upgrade() else { return };
         let state = inner.store.state();
         let leads = inner.raft.metrics().borrow().state == ServerState::Leader;
-        if leads && state.cluster_id().is_some() && state.format() < inner.config.decodes {
+        let formed = state.cluster_id().is_some();
+        if leads && formed && state.format() < inner.config.decodes {
             everybody_decodes(&inner, inner.config.decodes).await;
         }
         drop(inner);
-        tokio::time::sleep(PAUSE).await;
+        // A new cluster has it from its beginning.
+        tokio::time::sleep(if formed { PAUSE } else { FORMING_PAUSE }).await;
     }
 }
 
@@ -76,7 +81,7 @@ async fn raise(inner: &Inner) {
     if to <= inner.store.state().format() {
         return;
     }
-    let proposed = inner.proposer.propose(Command::RaiseFormat { to });
+    let proposed = inner.proposer.propose(Command::RaiseFormat { to }, None);
     match tokio::time::timeout(ASK_WITHIN, proposed).await {
         Ok(Ok(_)) => tracing::info!(format = to, "every member decodes this format"),
         Ok(Err(error)) => tracing::debug!(?error, "the format is not raised yet"),

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use strongroom_core::{Command, ReadError, State, SubmitError, Submitted};
+use strongroom_core::{
+    Applied, Attempt, Command, ReadError, Rejection, RequestId, State, SubmitError, Submitted,
+    codec,
+};
 
 use crate::{
     formation::status_at,
@@ -13,7 +16,7 @@ use crate::{
     node::Inner,
     proposer::ProposeError,
     types::{NodeId, Peer, RaftMetrics, ServerState},
-    wire::{self, Rpc, SubmitReply, SubmitRequest, TransportError},
+    wire::{self, AttemptRequest, Rpc, SubmitReply, SubmitRequest, TransportError},
 };
 
 /// Between two looks for a leader.
@@ -30,6 +33,18 @@ pub(crate) enum Leader {
     Here,
     At(Peer),
     Unknown,
+}
+
+/// What handing a command over came to.
+enum Submission {
+    Applied(Submitted),
+    Failed(SubmitError),
+    /// It was handed over, and may take effect or not.
+    InDoubt,
+    /// Whoever was asked does not lead.
+    Refused,
+    /// Nobody was asked.
+    NotHeard,
 }
 
 impl Inner {
@@ -54,6 +69,7 @@ impl Inner {
     pub(crate) async fn propose(
         &self,
         command: Command,
+        attempt: Option<Attempt>,
         within: Duration,
     ) -> Result<Submitted, ProposeError> {
         let Ok(_on_its_way) = self.proposals.try_acquire() else {
@@ -62,7 +78,7 @@ impl Inner {
         if !everybody_decodes(self, command.since()).await {
             return Err(ProposeError::NotEverywhere);
         }
-        let proposed = tokio::time::timeout(within, self.proposer.propose(command)).await;
+        let proposed = tokio::time::timeout(within, self.proposer.propose(command, attempt)).await;
         proposed.unwrap_or(Err(ProposeError::Unknown))
     }
 
@@ -70,68 +86,145 @@ impl Inner {
         &self,
         leader: &Peer,
         command: &Command,
+        attempt: Option<Attempt>,
         within: Duration,
     ) -> Result<SubmitReply, TransportError> {
         let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        let request = SubmitRequest {
-            command: command.clone(),
-            within_ms,
+        let command = command.clone();
+        let (rpc, body) = match attempt {
+            None => (
+                Rpc::Submit,
+                wire::encode(&SubmitRequest { command, within_ms }),
+            ),
+            Some(attempt) => {
+                let request = AttemptRequest {
+                    attempt,
+                    command,
+                    within_ms,
+                };
+                (Rpc::Attempt, wire::encode(&request))
+            }
         };
-        let body = wire::encode(&request).map_err(|_| TransportError::Unreachable)?;
-        self.ask(self.addresses.address(leader), Rpc::Submit, body, within)
+        let body = body.map_err(|_| TransportError::Unreachable)?;
+        self.ask(self.addresses.address(leader), rpc, body, within)
             .await
     }
 
+    /// Which request a command is a try of: the caller's, or one of its own. `None`: it may be done
+    /// again without harm, or not every member knows attempts.
+    fn attempt(&self, command: &Command, request: Option<RequestId>) -> Option<Attempt> {
+        let state = self.store.state();
+        if state.format() < codec::ATTEMPTS || !command.counts_once() {
+            return None;
+        }
+        let request = request.or_else(|| {
+            let mut drawn = [0; 16];
+            getrandom::fill(&mut drawn).ok()?;
+            Some(RequestId(drawn))
+        })?;
+        let since = state.position().map_or(0, |position| position.index);
+        Some(Attempt { request, since })
+    }
+
+    /// Replicates a command, wherever the leader is. As one try of a request it is handed over again
+    /// when it is not known what came of it, since it cannot be done twice.
     pub(crate) async fn submit(
         &self,
+        request: Option<RequestId>,
         command: Command,
         within: Duration,
     ) -> Result<Submitted, SubmitError> {
         let deadline = Instant::now() + within;
-        let mut pause = RETRY;
+        let attempt = self.attempt(&command, request);
+        if request.is_some() && attempt.is_none() {
+            // Its caller relies on it.
+            return Err(SubmitError::NotEverywhere);
+        }
+        let (mut pause, mut in_doubt) = (RETRY, false);
         loop {
             if self.store_failed() {
-                return Err(SubmitError::StoreFailed);
+                return Err(match in_doubt {
+                    true => SubmitError::Unknown,
+                    false => SubmitError::StoreFailed,
+                });
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(SubmitError::NoLeader);
+                return Err(match in_doubt {
+                    true => SubmitError::Unknown,
+                    false => SubmitError::NoLeader,
+                });
             }
             let known = self.known_leader();
-            match self.leader() {
-                Leader::Here => match self.propose(command.clone(), left).await {
-                    Ok(submitted) => return Ok(submitted),
-                    Err(ProposeError::Unknown) => return Err(SubmitError::Unknown),
-                    Err(ProposeError::NotEverywhere) => return Err(SubmitError::NotEverywhere),
-                    Err(ProposeError::NotLeader) => {}
-                },
-                Leader::At(peer) if !self.leader_decodes(&peer, &command).await => {
-                    return Err(SubmitError::NotEverywhere);
-                }
-                Leader::At(peer) => {
-                    let forwarded = tokio::select! {
-                        forwarded = self.forward(&peer, &command, left) => forwarded,
-                        () = self.superseded(known) => Err(TransportError::TimedOut),
-                    };
-                    match forwarded {
-                        Ok(Ok(submitted)) => return Ok(submitted),
-                        Ok(Err(Some(error))) => return Err(error),
-                        // It never heard, so nothing was handed over: try again.
-                        Err(TransportError::Unreachable) => {}
-                        // It does not lead. If it is about to stop, a question that comes while it
-                        // closes its connections would be lost, so give it time.
-                        Ok(Err(None)) => pause = pause.max(REFUSED_PAUSE),
-                        Err(error) => {
-                            tracing::debug!(%error, "the outcome of a forwarded write is unknown");
-                            return Err(SubmitError::Unknown);
-                        }
+            match self.submit_to(self.leader(), &command, attempt, left).await {
+                Submission::Applied(submitted) => match submitted.applied {
+                    // It was tried before, here, and nobody knows any more with what success.
+                    Applied::Rejected(Rejection::OutcomeForgotten) => {
+                        return Err(SubmitError::Unknown);
                     }
+                    _ => return Ok(submitted),
+                },
+                Submission::Failed(SubmitError::NotEverywhere) if in_doubt => {
+                    return Err(SubmitError::Unknown);
                 }
-                Leader::Unknown => {}
+                Submission::Failed(error) => return Err(error),
+                Submission::InDoubt if attempt.is_none() => return Err(SubmitError::Unknown),
+                Submission::InDoubt => {
+                    in_doubt = true;
+                    pause = RETRY;
+                }
+                // It does not lead. If it is about to stop, a question that comes while it closes
+                // its connections would be lost, so give it time.
+                Submission::Refused => pause = pause.max(REFUSED_PAUSE),
+                Submission::NotHeard => {}
             }
             // Asked less and less often: there will be another leader, or none for a while.
             self.another_leader(known, pause.min(left)).await;
             pause = (pause * 2).min(RETRY_AT_LEAST);
+        }
+    }
+
+    /// Hands a command to who leads, once.
+    async fn submit_to(
+        &self,
+        leader: Leader,
+        command: &Command,
+        attempt: Option<Attempt>,
+        within: Duration,
+    ) -> Submission {
+        let peer = match leader {
+            Leader::Unknown => return Submission::NotHeard,
+            Leader::Here => {
+                return match self.propose(command.clone(), attempt, within).await {
+                    Ok(submitted) => Submission::Applied(submitted),
+                    Err(ProposeError::Unknown) => Submission::InDoubt,
+                    Err(ProposeError::NotEverywhere) => {
+                        Submission::Failed(SubmitError::NotEverywhere)
+                    }
+                    Err(ProposeError::NotLeader) => Submission::NotHeard,
+                };
+            }
+            Leader::At(peer) => peer,
+        };
+        if !self.leader_decodes(&peer, command).await {
+            return Submission::Failed(SubmitError::NotEverywhere);
+        }
+        let known = self.known_leader();
+        let forwarded = tokio::select! {
+            forwarded = self.forward(&peer, command, attempt, within) => forwarded,
+            () = self.superseded(known) => Err(TransportError::TimedOut),
+        };
+        match forwarded {
+            Ok(Ok(submitted)) => Submission::Applied(submitted),
+            Ok(Err(Some(SubmitError::Unknown))) => Submission::InDoubt,
+            Ok(Err(Some(error))) => Submission::Failed(error),
+            Ok(Err(None)) => Submission::Refused,
+            // It never heard, so nothing was handed over.
+            Err(TransportError::Unreachable) => Submission::NotHeard,
+            Err(error) => {
+                tracing::debug!(%error, "what came of a forwarded write is not known");
+                Submission::InDoubt
+            }
         }
     }
 

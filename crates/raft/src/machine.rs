@@ -239,9 +239,8 @@ impl RaftStateMachine<TypeConfig> for Machine {
                     // An entry is applied even if it holds no command.
                     state.advance(at);
                     proposal
-                        .commands
-                        .into_iter()
-                        .map(|command| state.apply(at, time, command))
+                        .into_attempts()
+                        .map(|(command, attempt)| state.apply_attempt(at, time, attempt, command))
                         .collect()
                 }
             };

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use strongroom_core::{Command, Proposal, Submitted, limits};
+use strongroom_core::{Attempt, Command, Proposal, Submitted, limits};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
@@ -32,6 +32,7 @@ pub(crate) enum ProposeError {
 
 struct Waiting {
     command: Command,
+    attempt: Option<Attempt>,
     reply: oneshot::Sender<Result<Submitted, ProposeError>>,
 }
 
@@ -50,9 +51,17 @@ impl Proposer {
     }
 
     /// Replicates one command. Cancelling the future does not cancel the command.
-    pub(crate) async fn propose(&self, command: Command) -> Result<Submitted, ProposeError> {
+    pub(crate) async fn propose(
+        &self,
+        command: Command,
+        attempt: Option<Attempt>,
+    ) -> Result<Submitted, ProposeError> {
         let (reply, result) = oneshot::channel();
-        let waiting = Waiting { command, reply };
+        let waiting = Waiting {
+            command,
+            attempt,
+            reply,
+        };
         self.queue
             .send(waiting)
             .await
@@ -103,10 +112,10 @@ fn fill(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> (Vec<Waiting>,
 async fn propose_batch(raft: &Raft, view: &View, batch: Vec<Waiting>) {
     // Whoever gave up meanwhile was told that nothing happened or that it may: leaving the command
     // out is right in both cases.
-    let (commands, replies): (Vec<_>, Vec<_>) = batch
+    let ((commands, attempts), replies): ((Vec<_>, Vec<_>), Vec<_>) = batch
         .into_iter()
         .filter(|waiting| !waiting.reply.is_closed())
-        .map(|waiting| (waiting.command, waiting.reply))
+        .map(|waiting| ((waiting.command, waiting.attempt), waiting.reply))
         .unzip();
     if commands.is_empty() {
         return;
@@ -122,6 +131,7 @@ async fn propose_batch(raft: &Raft, view: &View, batch: Vec<Waiting>) {
     let proposal = Proposal {
         time: view.clock(),
         commands,
+        attempts,
     };
     let written = tokio::select! {
         written = raft.client_write(proposal) => written,

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use strongroom_core::{
     ClusterView, Command, HandOverError, LogPosition, LogTime, ReadError, ReadGate, Readiness,
-    Replica, State, SubmitError, Submitted,
+    Replica, RequestId, State, SubmitError, Submitted,
     replica::{Answerer, PortFuture},
 };
 
@@ -20,7 +20,16 @@ impl Replica for Node {
         command: Command,
         within: Duration,
     ) -> PortFuture<'_, Result<Submitted, SubmitError>> {
-        Box::pin(self.inner.submit(command, within))
+        Box::pin(self.inner.submit(None, command, within))
+    }
+
+    fn submit_request(
+        &self,
+        request: RequestId,
+        command: Command,
+        within: Duration,
+    ) -> PortFuture<'_, Result<Submitted, SubmitError>> {
+        Box::pin(self.inner.submit(Some(request), command, within))
     }
 
     fn read(

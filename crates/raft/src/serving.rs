@@ -5,14 +5,14 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use openraft::raft::{AppendEntriesRequest, InstallSnapshotRequest};
 use serde::{Serialize, de::DeserializeOwned};
-use strongroom_core::SubmitError;
+use strongroom_core::{Attempt, Command, SubmitError};
 
 use crate::{
     handover::{HAND_OVER_WITHIN, HandOver, TakeOver},
     node::{Inner, Node},
     proposer::ProposeError,
     types::TypeConfig,
-    wire::{self, Addressed, Rpc, SubmitReply, SubmitRequest, WireError},
+    wire::{self, Addressed, AttemptRequest, Rpc, SubmitReply, SubmitRequest, WireError},
 };
 
 impl Node {
@@ -58,13 +58,16 @@ impl Node {
             }
             Rpc::Submit => {
                 let request: SubmitRequest = wire::decode(&body)?;
-                let within = Duration::from_millis(request.within_ms);
-                let proposed = inner.propose(request.command, within).await;
-                wire::encode::<SubmitReply>(&proposed.map_err(|error| match error {
-                    ProposeError::NotLeader => None,
-                    ProposeError::Unknown => Some(SubmitError::Unknown),
-                    ProposeError::NotEverywhere => Some(SubmitError::NotEverywhere),
-                }))
+                inner
+                    .proposed(request.command, None, request.within_ms)
+                    .await
+            }
+            Rpc::Attempt => {
+                let request: AttemptRequest = wire::decode(&body)?;
+                let attempt = Some(request.attempt);
+                inner
+                    .proposed(request.command, attempt, request.within_ms)
+                    .await
             }
             Rpc::ReadIndex => wire::encode(&inner.read_index.get().await),
             Rpc::Question => Ok(inner
@@ -89,6 +92,22 @@ impl Node {
 }
 
 impl Inner {
+    /// What came of a command that another node has passed on.
+    async fn proposed(
+        &self,
+        command: Command,
+        attempt: Option<Attempt>,
+        within_ms: u64,
+    ) -> Result<Vec<u8>, WireError> {
+        let within = Duration::from_millis(within_ms);
+        let proposed = self.propose(command, attempt, within).await;
+        wire::encode::<SubmitReply>(&proposed.map_err(|error| match error {
+            ProposeError::NotLeader => None,
+            ProposeError::Unknown => Some(SubmitError::Unknown),
+            ProposeError::NotEverywhere => Some(SubmitError::NotEverywhere),
+        }))
+    }
+
     fn addressed<T: DeserializeOwned + Serialize>(&self, body: &[u8]) -> Result<T, WireError> {
         let Addressed { to, message } = wire::decode(body)?;
         if to == self.identity.raft_id {

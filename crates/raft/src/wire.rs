@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::time::Duration;
-use strongroom_core::{Command, SubmitError, Submitted, replica::PortFuture};
+use strongroom_core::{Attempt, Command, SubmitError, Submitted, replica::PortFuture};
 
 /// The format of messages between nodes that this version speaks.
 pub const WIRE_FORMAT: u8 = 1;
@@ -31,11 +31,13 @@ pub enum Rpc {
     HandOver,
     /// Stand for election now, says the leader.
     TakeOver,
+    /// Replicate this command as a try of a request; only the leader does.
+    Attempt,
 }
 
 impl Rpc {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Append,
         Self::Vote,
         Self::Snapshot,
@@ -46,6 +48,7 @@ impl Rpc {
         Self::Question,
         Self::HandOver,
         Self::TakeOver,
+        Self::Attempt,
     ];
 
     /// Whether it is Raft's own: what clients ask must never hold it up.
@@ -71,6 +74,7 @@ impl Rpc {
             Self::Question => "question",
             Self::HandOver => "hand-over",
             Self::TakeOver => "take-over",
+            Self::Attempt => "attempt",
         }
     }
 }
@@ -185,6 +189,14 @@ pub(crate) enum JoinError {
 /// A command with the time left for it, in milliseconds.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SubmitRequest {
+    pub(crate) command: Command,
+    pub(crate) within_ms: u64,
+}
+
+/// The same for a try of a request. Sent to those alone that know attempts.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct AttemptRequest {
+    pub(crate) attempt: Attempt,
     pub(crate) command: Command,
     pub(crate) within_ms: u64,
 }

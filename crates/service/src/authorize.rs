@@ -140,7 +140,7 @@ impl Vault {
     /// (invariant 14).
     pub async fn authorize<A: Operation>(
         &self,
-        context: RequestContext,
+        mut context: RequestContext,
         token: &Presented,
         target: A::Target,
     ) -> Result<Authorized<A>, VaultError> {
@@ -149,6 +149,9 @@ impl Vault {
         match decided {
             Ok((actor, role, state)) => {
                 let (actor, operation) = (actor.to_string(), PhantomData);
+                let key = context.idempotency_key.as_ref();
+                context.request =
+                    key.map(|key| key.request(&actor, A::AUDIT, &A::describe(&target)));
                 Ok(Authorized {
                     context,
                     actor,

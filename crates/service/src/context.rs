@@ -9,7 +9,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use strongroom_core::LogPosition;
+use sha2::{Digest, Sha256};
+use strongroom_core::{LogPosition, RequestId, limits};
+
+use crate::error::VaultError;
 
 /// One request, as every use case sees it. No call can omit it.
 #[derive(Clone, Debug)]
@@ -22,8 +25,72 @@ pub struct RequestContext {
     pub peer_ip: IpAddr,
     /// When the caller gets an answer at the latest.
     pub deadline: Instant,
+    /// The caller's name for this request over all its tries.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// The same, once it is known who asks for what.
+    pub(crate) request: Option<RequestId>,
     /// The log index up to which what it was answered from, or has changed, had been applied.
     pub seen: Seen,
+}
+
+impl RequestContext {
+    /// One request of a client.
+    #[must_use]
+    pub fn of_client(
+        request_id: String,
+        client_ip: IpAddr,
+        peer_ip: IpAddr,
+        deadline: Instant,
+        seen: Seen,
+    ) -> Self {
+        Self {
+            request_id,
+            client_ip,
+            peer_ip,
+            deadline,
+            idempotency_key: None,
+            request: None,
+            seen,
+        }
+    }
+}
+
+/// What a client names a request by, so that it can be tried again: 1 to
+/// [`limits::IDEMPOTENCY_KEY_BYTES`] visible ASCII characters.
+#[derive(Clone, Debug)]
+pub struct IdempotencyKey(Arc<str>);
+
+impl IdempotencyKey {
+    /// Checks a key.
+    ///
+    /// # Errors
+    /// [`VaultError::Invalid`].
+    pub fn parse(text: &str) -> Result<Self, VaultError> {
+        let fits = (1..=limits::IDEMPOTENCY_KEY_BYTES).contains(&text.len());
+        if fits && text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            Ok(Self(text.into()))
+        } else {
+            Err(VaultError::invalid(
+                "Idempotency-Key must be 1 to 256 visible ASCII characters",
+            ))
+        }
+    }
+
+    /// The request of this key, by whom and for what: nobody else's key means the same, nor the same
+    /// key for something else.
+    pub(crate) fn request(&self, actor: &str, action: &str, target: &str) -> RequestId {
+        let mut hash = Sha256::new_with_prefix(b"strongroom request");
+        for part in [actor, action, target, &self.0] {
+            hash.update((part.len() as u64).to_be_bytes());
+            hash.update(part);
+        }
+        let mut request = [0; 16];
+        request
+            .iter_mut()
+            .zip(hash.finalize())
+            .for_each(|(to, from)| *to = from);
+        RequestId(request)
+    }
 }
 
 /// A log index that only grows; 0: none yet. Clones share it.
@@ -54,6 +121,8 @@ impl RequestContext {
             client_ip: nobody,
             peer_ip: nobody,
             deadline: Instant::now() + within,
+            idempotency_key: None,
+            request: None,
             seen: Seen::default(),
         }
     }

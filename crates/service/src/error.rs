@@ -147,6 +147,7 @@ impl From<Rejection> for VaultError {
                 Self::invalid("a field is over its limit or does not fit this kind of secret")
             }
             Rejection::TokenSpent => Self::Unauthenticated,
+            Rejection::OutcomeForgotten => Self::OutcomeUnknown,
             Rejection::BootstrapClosed | Rejection::Formation => Self::Internal,
         }
     }

@@ -38,6 +38,7 @@ impl Vault {
     /// [`VaultError::NotFound`]; [`VaultError::Invalid`] for a manual secret; KMS's and the
     /// replica's errors; [`VaultError::AuditUnavailable`] with nothing changed.
     pub async fn rotate_secret(&self, permit: Authorized<Rotate>) -> Result<Written, VaultError> {
+        Self::once_only(&permit.context)?;
         self.audited(&permit, 200, self.do_rotate(&permit)).await
     }
 

@@ -63,6 +63,7 @@ impl Vault {
         permit: Authorized<CreateToken>,
         new: NewToken,
     ) -> Result<CreatedToken, VaultError> {
+        Self::once_only(&permit.context)?;
         // The audit trail's own words for who acts.
         if [READER, NODE, NOBODY].contains(&permit.target.as_str()) {
             return Err(VaultError::invalid("this name is reserved"));

@@ -160,7 +160,13 @@ impl Vault {
         context: &RequestContext,
         command: Command,
     ) -> Result<Submitted, VaultError> {
-        let submitted = self.replica.submit(command, context.left()).await?;
+        let submitted = match context.request {
+            None => self.replica.submit(command, context.left()),
+            Some(request) => self
+                .replica
+                .submit_request(request, command, context.left()),
+        };
+        let submitted = submitted.await?;
         context.seen.note(Some(submitted.position));
         Ok(submitted)
     }
@@ -173,6 +179,23 @@ impl Vault {
     ) -> Result<Effect, VaultError> {
         let submitted = self.submit_command(context, command).await?;
         Ok(submitted.applied.into_result()?)
+    }
+
+    /// What this request did when it was tried before.
+    pub(crate) fn done_before(context: &RequestContext, state: &State) -> Option<Effect> {
+        state.outcome(&context.request?).cloned()
+    }
+
+    /// Refuses a request that its caller may try again, where the answer holds something that is not
+    /// kept and so cannot be said twice.
+    pub(crate) fn once_only(context: &RequestContext) -> Result<(), VaultError> {
+        match context.request {
+            None => Ok(()),
+            Some(_) => Err(VaultError::invalid(
+                "Idempotency-Key is not taken where a value or a token is made: the answer could not be \
+                 given again",
+            )),
+        }
     }
 
     pub(crate) fn entry(&self, context: &RequestContext, event: Event<'_>) -> Entry {

@@ -1,6 +1,7 @@
 //! The state machine: examples per command, properties over command lists, a reference model, and
 //! several states over one log.
 
+mod attempts;
 mod kv;
 mod kv_versions;
 mod mounts;

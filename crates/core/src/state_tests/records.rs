@@ -8,7 +8,10 @@ use super::{
     strategy::{Leader, draws},
     *,
 };
-use crate::codec::{DecodeError, Record};
+use crate::{
+    Attempt, RequestId,
+    codec::{DecodeError, Record},
+};
 
 /// A state with every kind of record in it.
 fn full() -> State {
@@ -35,7 +38,17 @@ fn full() -> State {
     sut.ok(Command::BeginPass {
         target: watermark("key", None),
     });
-    sut.state
+    let mut state = sut.state;
+    let attempt = Attempt {
+        request: RequestId([1; 16]),
+        since: 0,
+    };
+    let at = LogPosition {
+        index: state.position().unwrap().index + 1,
+        ..state.position().unwrap()
+    };
+    state.apply_attempt(at, state.time(), Some(attempt), Command::Tick);
+    state
 }
 
 fn records(state: &State) -> Vec<Vec<u8>> {
@@ -62,6 +75,8 @@ fn kind(record: &[u8]) -> &'static str {
         Record::End => "end",
         Record::Rewrap(_) => "rewrap",
         Record::Pending { .. } => "pending",
+        Record::Outcome { .. } => "outcome",
+        Record::Forgotten(_) => "forgotten",
     }
 }
 
@@ -74,13 +89,21 @@ fn every_kind_is_written_in_order() {
         ["secret", "version", "secret", "version", "pending"],
     );
     let expected = [
-        &["head", "rewrap", "mount", "role", "token"][..],
+        &[
+            "head",
+            "rewrap",
+            "forgotten",
+            "outcome",
+            "mount",
+            "role",
+            "token",
+        ][..],
         &a[..],
         &b[..],
         &["end"][..],
     ];
     assert_eq!(kinds, expected.concat());
-    assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), 9);
+    assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), 11);
 }
 
 /// A node that knows neither re-wrap passes nor targets can read everything until there has been one.
@@ -97,8 +120,11 @@ fn records_are_written_in_the_oldest_format_that_holds_them() {
         .filter(|(_, format)| *format > 1)
         .collect();
     // The secret is the one with a target.
-    assert_eq!(newer, [("rewrap", 2), ("secret", 2), ("pending", 2)]);
+    let tried = [("forgotten", 3), ("outcome", 3)];
+    let turned = [("secret", 2), ("pending", 2)];
+    assert_eq!(newer, [&[("rewrap", 2)][..], &tried, &turned].concat());
     let mut never = full();
+    never.outcomes = Default::default();
     never.rewrap = Default::default();
     never.secrets.remove(&secret("secret/z"));
     assert!(formats(&never).iter().all(|(_, format)| *format == 1));
@@ -138,12 +164,12 @@ fn a_stream_that_is_cut_doubled_or_out_of_order_is_refused() {
         decode(&records)
     };
     assert_eq!(without(0), Err(DecodeError::Incomplete));
-    assert_eq!(without(7), Err(DecodeError::Malformed));
+    assert_eq!(without(9), Err(DecodeError::Malformed));
     let mut swapped = whole.clone();
-    swapped.swap(6, 7);
+    swapped.swap(8, 9);
     assert_eq!(decode(&swapped), Err(DecodeError::Malformed));
     let mut early = whole.clone();
-    early.swap(4, 6);
+    early.swap(6, 8);
     assert_eq!(decode(&early), Err(DecodeError::Incomplete));
 }
 

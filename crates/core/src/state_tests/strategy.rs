@@ -1,12 +1,14 @@
 //! Command lists with few names, so that commands meet each other.
 
+mod leader;
 mod rewraps;
 mod targets;
+
+pub(super) use leader::{Entry, Leader, apply};
 
 use proptest::{collection::vec, prelude::*, sample::select};
 
 use super::*;
-use crate::Proposal;
 use rewraps::{any_sealed, rewrap, rewrap_draft};
 use targets::{Turn, turn_draft};
 
@@ -334,62 +336,4 @@ pub(super) fn draws(most: usize) -> impl Strategy<Value = Vec<Draw>> {
         }
         draws
     })
-}
-
-/// An entry of the log with its place.
-pub(super) type Entry = (LogPosition, Proposal);
-
-/// A leader: turns draws into entries, and knows what the state is after each.
-pub(super) struct Leader {
-    pub(super) state: State,
-    next: LogPosition,
-    millis: i64,
-}
-
-impl Default for Leader {
-    fn default() -> Self {
-        Self {
-            state: State::default(),
-            next: LogPosition { term: 1, index: 0 },
-            millis: START as i64,
-        }
-    }
-}
-
-impl Leader {
-    /// The entry of `draw`, applied, with `seen` told about each command.
-    pub(super) fn propose(
-        &mut self,
-        draw: &Draw,
-        mut seen: impl FnMut(&State, &Command, &State, &crate::Applied),
-    ) -> Entry {
-        self.millis += draw.clock;
-        let at = LogPosition {
-            term: self.next.term + u64::from(draw.new_term),
-            index: self.next.index,
-        };
-        let time = LogTime(self.millis as u64);
-        let mut commands = Vec::new();
-        self.state.advance(at);
-        for draft in &draw.drafts {
-            let before = self.state.clone();
-            let command = draft.command(&before);
-            let applied = self.state.apply(at, time, command.clone());
-            seen(&before, &command, &self.state, &applied);
-            commands.push(command);
-        }
-        self.next = LogPosition {
-            index: at.index + 1,
-            ..at
-        };
-        (at, Proposal { time, commands })
-    }
-}
-
-/// Applies an entry as a node does.
-pub(super) fn apply(state: &mut State, (at, proposal): &Entry) {
-    state.advance(*at);
-    for command in &proposal.commands {
-        state.apply(*at, proposal.time, command.clone());
-    }
 }

@@ -61,6 +61,7 @@ fn proposals() -> BTreeMap<String, Vec<Proposal>> {
     let of = |commands: Vec<Command>| Proposal {
         time: LogTime(1_767_323_045_678),
         commands,
+        attempts: Vec::new(),
     };
     for command in values::commands() {
         let file = format!("proposal-{}", variants::command_file(&command));
@@ -69,6 +70,14 @@ fn proposals() -> BTreeMap<String, Vec<Proposal>> {
     files.insert(
         "proposal-batch".into(),
         vec![of(vec![]), of(values::commands())],
+    );
+    let tried = |commands: Vec<Command>| Proposal {
+        attempts: variants::attempts(commands.len()),
+        ..of(commands)
+    };
+    files.insert(
+        "proposal-attempts".into(),
+        vec![tried(values::commands()), tried(vec![Command::Tick; 2])],
     );
     files
 }
@@ -153,15 +162,24 @@ fn check_state(file: &str, state: State) -> Vec<Vec<u8>> {
 #[test]
 fn a_state_means_what_it_meant() {
     check_state("state-formed", states::formed_state());
+    check_records(
+        &check_state("state-tried", states::tried_state()),
+        &[0, 1, 2, 4, 6, 9, 10],
+    );
     let golden = check_state("state", states::state());
+    check_records(&golden, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+}
+
+/// Which kinds of records a state has, and that it is whole or refused.
+fn check_records(golden: &[Vec<u8>], expected: &[u8]) {
     // The second byte says which kind of record it is; `records.rs` in the crate names them.
     let kinds: std::collections::BTreeSet<u8> = golden.iter().map(|record| record[1]).collect();
     let kinds: Vec<_> = kinds.into_iter().collect();
-    assert_eq!(kinds, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(kinds, expected);
     for at in 0..golden.len() {
         assert_eq!(decode_state(&golden[..at]), Err(DecodeError::Incomplete));
         check_edges(&golden[at], |bytes| {
-            let mut records = golden.clone();
+            let mut records = golden.to_vec();
             records[at] = bytes.to_vec();
             decode_state(&records)
         });
@@ -184,7 +202,7 @@ fn no_variant_and_no_file_is_left_out() {
             "{name} has no value"
         );
     }
-    assert_eq!(proposals.len(), variants::COMMANDS.len() + 1);
+    assert_eq!(proposals.len(), variants::COMMANDS.len() + 2);
     assert_eq!(results.len(), variants::APPLIED.len());
     for entry in fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
@@ -192,7 +210,7 @@ fn no_variant_and_no_file_is_left_out() {
             let file = path.file_stem().unwrap().to_str().unwrap();
             let known = proposals.contains_key(file) || results.contains_key(file);
             assert!(
-                known || matches!(file, "state" | "state-formed"),
+                known || matches!(file, "state" | "state-formed" | "state-tried"),
                 "{file}.hex is of no use"
             );
         }

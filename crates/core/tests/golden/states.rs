@@ -200,3 +200,31 @@ pub(crate) fn formed_state() -> State {
     applied.into_result().unwrap();
     state
 }
+
+/// A state that knows what requests did.
+pub(crate) fn tried_state() -> State {
+    let mut state = formed_state();
+    let attempts = crate::variants::attempts(4).into_iter();
+    let create = |text: &str| Command::CreateSecret {
+        name: name(text),
+        settings: SecretSettings::manual(),
+        sealed: None,
+    };
+    let commands = [
+        create("kv/none"),
+        Command::Tick,
+        create("secret/tried"),
+        Command::CreateMount {
+            mount: mount(),
+            settings: mount_settings(),
+        },
+    ];
+    for (n, (command, attempt)) in commands.into_iter().zip(attempts).enumerate() {
+        let at = LogPosition {
+            term: 1,
+            index: n as u64 + 2_000_000,
+        };
+        state.apply_attempt(at, LogTime(1_767_323_045_678), attempt, command);
+    }
+    state
+}

@@ -388,6 +388,7 @@ pub(crate) fn applied() -> Vec<Applied> {
         Rejection::BootstrapClosed,
         Rejection::TokenSpent,
         Rejection::Formation,
+        Rejection::OutcomeForgotten,
     ];
     let effects = effects.into_iter().map(Applied::Effect);
     effects

@@ -3,7 +3,9 @@
 //! A new variant does not compile until it has a line in one of the matches here. Give it a value in
 //! `values.rs` too, and a file by `UPDATE_GOLDEN=1 cargo test -p strongroom-core --test golden`.
 
-use strongroom_core::{Action, Applied, Capability, Command, Effect, Rejection};
+use strongroom_core::{
+    Action, Applied, Attempt, Capability, Command, Effect, Rejection, RequestId,
+};
 
 /// The names of all commands' files; `command_file` has the same.
 pub(crate) const COMMANDS: [&str; 27] = [
@@ -69,7 +71,7 @@ pub(crate) fn command_file(command: &Command) -> &'static str {
 }
 
 /// The names of all results' files; `applied_file` has the same.
-pub(crate) const APPLIED: [&str; 15] = [
+pub(crate) const APPLIED: [&str; 16] = [
     "done",
     "secret",
     "token",
@@ -85,6 +87,7 @@ pub(crate) const APPLIED: [&str; 15] = [
     "bootstrap_closed",
     "token_spent",
     "formation",
+    "outcome_forgotten",
 ];
 
 pub(crate) fn applied_file(applied: &Applied) -> &'static str {
@@ -107,6 +110,7 @@ pub(crate) fn applied_file(applied: &Applied) -> &'static str {
             Rejection::BootstrapClosed => "bootstrap_closed",
             Rejection::TokenSpent => "token_spent",
             Rejection::Formation => "formation",
+            Rejection::OutcomeForgotten => "outcome_forgotten",
         },
     }
 }
@@ -142,4 +146,13 @@ pub(crate) fn all_capabilities() -> Vec<Capability> {
         C::List,
         C::Rotate,
     ]
+}
+
+/// Attempts for so many commands, and one command that is none.
+pub(crate) fn attempts(count: usize) -> Vec<Option<Attempt>> {
+    let attempt = |n: usize| Attempt {
+        request: RequestId([n as u8; 16]),
+        since: 1_000_000 + n as u64,
+    };
+    (0..count).map(|n| (n != 1).then(|| attempt(n))).collect()
 }

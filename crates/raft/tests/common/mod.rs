@@ -63,6 +63,7 @@ pub fn entry_of(term: u64, index: u64, size: usize) -> Entry {
     let proposal = Proposal {
         time: LogTime(index),
         commands,
+        attempts: Vec::new(),
     };
     Entry {
         log_id: log_id(term, 1, index),

@@ -10,7 +10,10 @@ use http::{HeaderMap, Uri, header};
 use strongroom_core::{SecretName, allowlist::canonical};
 use strongroom_seal::AdminToken;
 use strongroom_service::{
-    RequestContext, VaultError, authorize::Presented, context::Seen, secrets::native_name,
+    RequestContext, VaultError,
+    authorize::Presented,
+    context::{IdempotencyKey, Seen},
+    secrets::native_name,
 };
 
 use super::{
@@ -86,13 +89,13 @@ async fn take_apart(app: &App, request: Request) -> Result<Call, VaultError> {
         // A listener that does not say who is calling must not serve anybody.
         return Err(VaultError::AddressNotAllowed);
     };
-    let mut context = RequestContext {
-        request_id: arrival.request_id,
-        client_ip: canonical(peer),
-        peer_ip: canonical(peer),
-        deadline: arrival.began + app.request_timeout,
-        seen: arrival.seen,
-    };
+    let mut context = RequestContext::of_client(
+        arrival.request_id,
+        canonical(peer),
+        canonical(peer),
+        arrival.began + app.request_timeout,
+        arrival.seen,
+    );
     match client::client_address(peer, &parts.headers, app.trusted_proxies.as_ref()) {
         Ok(client_ip) => context.client_ip = client_ip,
         Err(client::NoAddress) => {
@@ -103,6 +106,9 @@ async fn take_apart(app: &App, request: Request) -> Result<Call, VaultError> {
         return app.vault.refuse_address(&context, why).await;
     }
     let token = presented(&parts.headers);
+    let key = parts.headers.get("idempotency-key");
+    let key = key.map(|key| IdempotencyKey::parse(key.to_str().unwrap_or_default()));
+    context.idempotency_key = key.transpose()?;
     let body = tokio::time::timeout(
         context.left(),
         body::read(&parts.headers, body, &app.body_places, context.client_ip),

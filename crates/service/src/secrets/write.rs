@@ -89,6 +89,13 @@ impl Vault {
         was_generated: bool,
     ) -> Result<Written, VaultError> {
         let name = &permit.target;
+        if was_generated {
+            Self::once_only(&permit.context)?;
+        }
+        if let Some(effect) = Self::done_before(&permit.context, &permit.state) {
+            let (summary, generated) = (summary(effect)?, None);
+            return Ok(Written { summary, generated });
+        }
         // Saves a call to KMS; what decides is the state machine.
         if permit.state.secret(name).is_some() {
             return Err(VaultError::AlreadyExists);
@@ -183,6 +190,9 @@ impl Vault {
         payload: Option<Plaintext>,
     ) -> Result<SecretSummary, VaultError> {
         let name = &permit.target;
+        if let Some(effect) = Self::done_before(&permit.context, &permit.state) {
+            return summary(effect);
+        }
         let known = permit.state.secret(name).ok_or(VaultError::NotFound)?;
         let mut current = known.current_version;
         if request.cas.is_some_and(|expected| expected != current) {
@@ -254,7 +264,8 @@ impl Vault {
             name: permit.target.clone(),
         };
         let effect = async {
-            if permit.state.secret(&permit.target).is_none() {
+            let done = Self::done_before(&permit.context, &permit.state).is_some();
+            if !done && permit.state.secret(&permit.target).is_none() {
                 return Err(VaultError::NotFound);
             }
             self.submit(&permit.context, command).await.map(|_| ())

@@ -1,13 +1,18 @@
 //! What commands weigh.
 
 use super::*;
-use crate::Proposal;
+use crate::{Attempt, Proposal, RequestId};
 
 pub(super) fn check_weight(command: Command) {
     let weight = command.weight();
     let proposal = Proposal {
         time: LogTime(START),
         commands: vec![command],
+        // As long as they get.
+        attempts: vec![Some(Attempt {
+            request: RequestId([0xff; 16]),
+            since: u64::MAX,
+        })],
     };
     let bytes = codec::encode_proposal(&proposal).len();
     assert!(bytes <= weight, "{bytes} bytes weigh {weight}");
