@@ -14,11 +14,13 @@ use std::{
 };
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
+use serde::{Deserialize, Serialize};
 
 use crate::{
+    leading::Leader,
     node::Inner,
-    types::{NodeId, ServerState, Vote},
-    wire::{NodeStatus, Rpc},
+    types::{LogId, NodeId, Peer, ServerState, Vote},
+    wire::{self, Addressed, NodeStatus, Rpc, TransportError},
 };
 
 /// Between two looks.
@@ -102,6 +104,9 @@ async fn stand_when_due(weak: Weak<Inner>) {
         }
         let may_stand = has_support(&inner).await;
         looked = Instant::now();
+        let silent_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+        let term = inner.raft.metrics().borrow().current_term;
+        tracing::debug!(silent_ms, may_stand, term, "no leader is heard");
         if may_stand && inner.raft.trigger().elect().await.is_err() {
             return;
         }
@@ -112,28 +117,65 @@ async fn stand_when_due(weak: Weak<Inner>) {
     }
 }
 
-/// Whether a majority of the voters, this node among them, hears of no leader.
+/// What a node says that might stand.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(crate) struct PreVote {
+    /// Where its log ends.
+    last: Option<LogId>,
+}
+
+impl Inner {
+    fn log_ends(&self) -> Option<LogId> {
+        self.store.log().ends().last_log_id
+    }
+
+    /// Whether this node hears of no leader, and would have the other one as its leader. One whose log
+    /// is shorter must not stand: it would not be elected, and each of its terms would be in the way of
+    /// the one that could be.
+    pub(crate) fn would_vote_for(&self, asked: PreVote) -> bool {
+        let content = self.contact.silence() < Duration::from_millis(CONTENT_MS);
+        let leads = matches!(self.leader(), Leader::Here);
+        !content && !leads && asked.last >= self.log_ends()
+    }
+}
+
+/// Whether a majority of the voters, this node among them, hears of no leader and has no more in its
+/// log than this node.
 async fn has_support(inner: &Arc<Inner>) -> bool {
     let membership = Arc::clone(&inner.raft.metrics().borrow().membership_config);
     let voters: Vec<NodeId> = membership.voter_ids().collect();
+    let last = inner.log_ends();
     let mut asked: FuturesUnordered<_> = membership
         .nodes()
         .filter(|(id, _)| **id != inner.raft_id() && voters.contains(id))
-        .map(|(_, peer)| {
-            let address = inner.addresses.address(peer);
-            inner.ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN)
-        })
+        .map(|(id, peer)| supports(inner, *id, peer, PreVote { last }))
         .collect();
     let (mut support, majority) = (1, voters.len() / 2 + 1);
     while support < majority
-        && let Some(answer) = asked.next().await
+        && let Some(supports) = asked.next().await
     {
-        let in_favour = |status: NodeStatus| {
-            status.leader != Some(status.raft_id) && status.silence_ms >= CONTENT_MS
-        };
-        support += usize::from(answer.is_ok_and(in_favour));
+        support += usize::from(supports);
     }
     support >= majority
+}
+
+async fn supports(inner: &Inner, id: NodeId, peer: &Peer, message: PreVote) -> bool {
+    let address = inner.addresses.address(peer);
+    let Ok(body) = wire::encode(&Addressed { to: id, message }) else {
+        return false;
+    };
+    match inner.ask(address, Rpc::PreVote, body, ASK_WITHIN).await {
+        Ok(supports) => supports,
+        // Of a version that does not know the question; it says whether it hears of a leader.
+        Err(TransportError::Failed) => {
+            let asked = inner.ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN);
+            let in_favour = |status: NodeStatus| {
+                status.leader != Some(status.raft_id) && status.silence_ms >= CONTENT_MS
+            };
+            asked.await.is_ok_and(in_favour)
+        }
+        Err(_) => false,
+    }
 }
 
 enum Standing {

@@ -8,6 +8,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use strongroom_core::{Attempt, Command, SubmitError};
 
 use crate::{
+    election::PreVote,
     handover::{HAND_OVER_WITHIN, HandOver, TakeOver},
     node::{Inner, Node},
     proposer::ProposeError,
@@ -38,6 +39,7 @@ impl Node {
             Rpc::Vote => {
                 let message = inner.addressed(&body)?;
                 let answer = inner.raft.vote(message).await;
+                tracing::debug!(?answer, "was asked for a vote");
                 if answer.as_ref().is_ok_and(|answer| answer.vote_granted) {
                     inner.contact.note();
                 }
@@ -75,6 +77,10 @@ impl Node {
                 .get()
                 .map(|answer| answer(&body))
                 .unwrap_or_default()),
+            Rpc::PreVote => {
+                let asked: PreVote = inner.addressed(&body)?;
+                wire::encode(&inner.would_vote_for(asked))
+            }
             Rpc::HandOver => {
                 let HandOver { to, within_ms } = wire::decode(&body)?;
                 let within = Duration::from_millis(within_ms).min(HAND_OVER_WITHIN);

@@ -33,11 +33,13 @@ pub enum Rpc {
     TakeOver,
     /// Replicate this command as a try of a request; only the leader does.
     Attempt,
+    /// Would I have your vote?
+    PreVote,
 }
 
 impl Rpc {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Append,
         Self::Vote,
         Self::Snapshot,
@@ -49,6 +51,7 @@ impl Rpc {
         Self::HandOver,
         Self::TakeOver,
         Self::Attempt,
+        Self::PreVote,
     ];
 
     /// Whether it is Raft's own: what clients ask must never hold it up.
@@ -56,7 +59,12 @@ impl Rpc {
     pub fn is_rafts_own(self) -> bool {
         matches!(
             self,
-            Self::Append | Self::Vote | Self::Snapshot | Self::Status | Self::TakeOver
+            Self::Append
+                | Self::Vote
+                | Self::Snapshot
+                | Self::Status
+                | Self::TakeOver
+                | Self::PreVote
         )
     }
 
@@ -75,6 +83,7 @@ impl Rpc {
             Self::HandOver => "hand-over",
             Self::TakeOver => "take-over",
             Self::Attempt => "attempt",
+            Self::PreVote => "pre-vote",
         }
     }
 }
