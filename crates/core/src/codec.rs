@@ -5,6 +5,7 @@
 //! format byte and a postcard body, so that neither writing nor reading one needs memory for all of
 //! it at once; every record is smaller than 1 MiB.
 
+mod record;
 mod state;
 
 use serde::{Serialize, de::DeserializeOwned};
@@ -12,8 +13,8 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{Applied, Command, Effect, Proposal, Rejection};
 
 #[cfg(test)]
-pub(crate) use state::Record;
-pub use state::{StateDecoder, encode_state};
+pub(crate) use record::Record;
+pub use state::{StateDecoder, encode_content, encode_state};
 
 /// The newest format of commands, results and state records that this version reads. Each value is
 /// written in the oldest format that holds it, so that nodes which know no newer one can read it.

@@ -5,11 +5,12 @@
 
 mod weight;
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Allowlist, Attempt, ClusterId, KmsKeyId, LogTime, MountName, Permission, RoleName, Rule,
-    SealedVersion, SecretName, SecretSettings, TokenFingerprint, TokenName, WrappedDek,
+    Allowlist, Attempt, ClusterId, KmsKeyId, LogTime, MountName, Permission, RestoreId, RoleName,
+    Rule, SealedVersion, SecretName, SecretSettings, TokenFingerprint, TokenName, WrappedDek,
     rewrap::Watermark, secret::SettingsChange,
 };
 
@@ -243,6 +244,33 @@ pub enum Command {
         /// The newest format allowed.
         to: u8,
     },
+    /// Begins to gather a backup that is to replace everything.
+    BeginRestore {
+        /// Drawn by whoever restores.
+        id: RestoreId,
+    },
+    /// The next piece of it: records of the backup, each with its length before it.
+    RestorePart {
+        /// The restore.
+        id: RestoreId,
+        /// Counted from 0.
+        number: u64,
+        /// The bytes.
+        bytes: Bytes,
+    },
+    /// Replaces mounts, roles, tokens and secrets by what has been gathered.
+    EndRestore {
+        /// The restore.
+        id: RestoreId,
+        /// How many parts there were.
+        parts: u64,
+        /// Of all of them.
+        sha256: [u8; 32],
+        /// Whether to replace the secrets of one cluster by those of another.
+        force: bool,
+        /// A token that stays as it is, whatever the backup holds.
+        keep: Option<TokenName>,
+    },
 }
 
 impl Command {
@@ -280,6 +308,7 @@ impl Command {
             | Self::BeginRotation { .. }
             | Self::MarkRotation { .. }
             | Self::EndRotation { .. } => 2,
+            Self::BeginRestore { .. } | Self::RestorePart { .. } | Self::EndRestore { .. } => 3,
         }
     }
 
@@ -303,7 +332,8 @@ impl Command {
             | Self::DeleteRole { .. }
             | Self::CreateToken { .. }
             | Self::RevokeToken { .. }
-            | Self::UseToken { .. } => true,
+            | Self::UseToken { .. }
+            | Self::EndRestore { .. } => true,
             Self::Form { .. }
             | Self::Bootstrap { .. }
             | Self::Tick
@@ -314,7 +344,9 @@ impl Command {
             | Self::BeginRotation { .. }
             | Self::MarkRotation { .. }
             | Self::EndRotation { .. }
-            | Self::RaiseFormat { .. } => false,
+            | Self::RaiseFormat { .. }
+            | Self::BeginRestore { .. }
+            | Self::RestorePart { .. } => false,
         }
     }
 }

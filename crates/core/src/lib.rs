@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod allowlist;
+pub mod backup;
 pub mod codec;
 pub mod command;
 pub mod limits;
@@ -16,6 +17,7 @@ pub mod position;
 pub mod query;
 pub mod replica;
 pub mod request;
+pub mod restore;
 pub mod rewrap;
 pub mod sealed;
 pub mod secret;
@@ -34,6 +36,7 @@ pub use replica::{
     Submitted,
 };
 pub use request::{Attempt, RequestId};
+pub use restore::RestoreId;
 pub use sealed::{KmsKeyId, SealedVersion, WrappedDek};
 pub use secret::{
     Generator, Kind, Material, Pending, Secret, SecretSettings, SecretSummary, SecretVersion,

@@ -71,6 +71,12 @@ pub const OUTCOMES: usize = 16_384;
 pub const OUTCOME_BYTES: usize = 8 * 1024 * 1024;
 /// Longest key that a client names a request by, in bytes.
 pub const IDEMPOTENCY_KEY_BYTES: usize = 256;
+/// Bytes of a backup in one command of a restore.
+pub const RESTORE_PART_BYTES: usize = 192 * 1024;
+/// Largest backup that can be restored, in bytes: it is held in memory beside the state.
+pub const RESTORE_BYTES: u64 = 1024 * 1024 * 1024;
+/// How long a restore of which nothing more comes is kept, in seconds.
+pub const RESTORE_PAUSE_SECS: u64 = 60;
 /// Deadlines handled by one `Tick`; what remains is handled by the next.
 pub const TICK_DEADLINES: usize = 1_000;
 /// Nodes a cluster may list in `VAULT_PEERS`.

@@ -40,6 +40,14 @@ pub(crate) struct Outcomes {
 }
 
 impl Outcomes {
+    /// None, of a log of which everything up to `index` is forgotten.
+    pub(crate) fn forgotten_to(index: u64) -> Self {
+        Self {
+            forgotten: index,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn get(&self, request: &RequestId) -> Option<&Outcome> {
         self.by_request.get(request)
     }

@@ -1,6 +1,7 @@
 //! The replicated state and the one function that changes it.
 
 mod pending;
+mod restore;
 mod rewrap;
 mod secrets;
 mod tick;
@@ -16,6 +17,7 @@ use crate::{
     command::MountSettings,
     name::DEFAULT_MOUNT,
     request::{Outcome, Outcomes},
+    restore::Staged,
     rewrap::RewrapState,
 };
 
@@ -40,6 +42,8 @@ pub struct State {
     pub(crate) admin_token_existed: bool,
     pub(crate) rewrap: RewrapState,
     pub(crate) outcomes: Outcomes,
+    /// A restore under way.
+    pub(crate) restore: Option<Staged>,
     /// Derived: finds a grant, dead or alive, by its token's fingerprint. No two grants share one.
     pub(crate) fingerprints: OrdMap<TokenFingerprint, TokenName>,
     /// Derived: when each automatic secret is to be rotated that no rotation is under way for.
@@ -197,6 +201,21 @@ impl State {
             } => self.mark_rotation(&name, &nonce, applying),
             Command::EndRotation { name, nonce } => self.end_rotation(name, &nonce),
             Command::RaiseFormat { to } => self.raise_format(to),
+            Command::BeginRestore { id } => self.begin_restore(id),
+            Command::RestorePart { id, number, bytes } => self.restore_part(id, number, bytes),
+            Command::EndRestore {
+                id,
+                parts,
+                sha256,
+                force,
+                keep,
+            } => self.end_restore(&restore::End {
+                id,
+                parts,
+                sha256,
+                force,
+                keep,
+            }),
         }
     }
 

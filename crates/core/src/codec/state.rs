@@ -2,110 +2,26 @@
 
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::{DecodeError, FIRST, SECOND, THIRD, decode, encode};
-use crate::{
-    ClusterId, Effect, LogPosition, LogTime, Material, MountName, Pending, RequestId, Role,
-    RoleName, SealedVersion, Secret, SecretName, SecretSettings, SecretVersion, State, TokenGrant,
-    TokenName, command::MountSettings, request::Outcome, rewrap::RewrapState,
+use super::{
+    DecodeError, FIRST, SECOND, THIRD, decode, encode,
+    record::{Record, pending_record, secret_record, version_record},
 };
-
-/// What a state is stored as, piece by piece.
-#[derive(Serialize, Deserialize)]
-pub(crate) enum Record {
-    Head {
-        position: Option<LogPosition>,
-        time: LogTime,
-        cluster_id: Option<ClusterId>,
-        admin_token_existed: bool,
-        format: u8,
-    },
-    Mount(MountName, MountSettings),
-    Role(RoleName, Role),
-    Token(TokenName, TokenGrant),
-    Secret {
-        name: SecretName,
-        settings: SecretSettings,
-        created_at: LogTime,
-        updated_at: LogTime,
-        next_rotation_at: Option<LogTime>,
-        current_version: u64,
-    },
-    /// Belongs to the last `Secret` before it.
-    Version {
-        number: u64,
-        created_at: LogTime,
-        superseded_until: Option<LogTime>,
-        deleted_at: Option<LogTime>,
-        sealed: Option<SealedVersion>,
-        pass: u64,
-    },
-    End,
-    Rewrap(RewrapState),
-    /// Follows the versions of the last `Secret` before it.
-    Pending {
-        created_at: LogTime,
-        sealed: SealedVersion,
-        pass: u64,
-        applying_since: Option<LogTime>,
-    },
-    /// What a request did. The oldest first.
-    Outcome {
-        request: RequestId,
-        index: u64,
-        effect: Effect,
-    },
-    /// Outcomes up to this index may have been forgotten.
-    Forgotten(u64),
-}
-
-fn secret_record(name: &SecretName, secret: &Secret) -> Vec<u8> {
-    encode(
-        match secret.settings.kind.target() {
-            None => FIRST,
-            Some(_) => SECOND,
-        },
-        &Record::Secret {
-            name: name.clone(),
-            settings: secret.settings.clone(),
-            created_at: secret.created_at,
-            updated_at: secret.updated_at,
-            next_rotation_at: secret.next_rotation_at,
-            current_version: secret.current_version,
-        },
-    )
-}
-
-fn version_record(version: &SecretVersion) -> Vec<u8> {
-    encode(
-        FIRST,
-        &Record::Version {
-            number: version.number,
-            created_at: version.created_at,
-            superseded_until: version.superseded_until,
-            deleted_at: version.deleted_at,
-            sealed: match &version.material {
-                Material::Sealed(sealed) => Some(SealedVersion::clone(sealed)),
-                Material::Destroyed => None,
-            },
-            pass: version.pass,
-        },
-    )
-}
-
-fn pending_record(pending: &Pending) -> Option<Vec<u8>> {
-    let record = Record::Pending {
-        created_at: pending.version.created_at,
-        sealed: SealedVersion::clone(pending.sealed()?),
-        pass: pending.version.pass,
-        applying_since: pending.applying_since,
-    };
-    Some(encode(SECOND, &record))
-}
+use crate::{
+    Material, Pending, Role, Secret, SecretName, SecretVersion, State, TokenGrant,
+    request::Outcome, restore::Staged, rewrap::RewrapState,
+};
 
 /// Encodes a state as a stream of records.
 pub fn encode_state(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
+    encode_records(state, true)
+}
+
+/// The same without what belongs to one log: what requests did, and a restore under way.
+pub fn encode_content(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
+    encode_records(state, false)
+}
+
+fn encode_records(state: &State, with_log: bool) -> impl Iterator<Item = Vec<u8>> + '_ {
     let head = encode(
         FIRST,
         &Record::Head {
@@ -137,18 +53,35 @@ pub fn encode_state(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
     });
     let rewrap = (state.rewrap != RewrapState::default())
         .then(|| encode(SECOND, &Record::Rewrap(state.rewrap.clone())));
-    let forgotten = (!state.outcomes.is_empty())
+    let forgotten = (with_log && !state.outcomes.is_empty())
         .then(|| encode(THIRD, &Record::Forgotten(state.outcomes.forgotten)));
-    let outcomes = state.outcomes.iter().map(|(request, outcome)| {
-        let record = Record::Outcome {
-            request: *request,
-            index: outcome.index,
-            effect: outcome.effect.clone(),
-        };
-        encode(THIRD, &record)
-    });
+    let outcomes = state
+        .outcomes
+        .iter()
+        .filter(move |_| with_log)
+        .map(|(request, outcome)| {
+            let record = Record::Outcome {
+                request: *request,
+                index: outcome.index,
+                effect: outcome.effect.clone(),
+            };
+            encode(THIRD, &record)
+        });
+    let staged = state
+        .restore
+        .iter()
+        .filter(move |_| with_log)
+        .flat_map(|staged| {
+            let (id, since) = (staged.id, staged.since);
+            let parts = staged.parts.iter().cloned().zip(0..);
+            let parts = parts.map(|(bytes, number)| Record::RestorePart { number, bytes });
+            std::iter::once(Record::Restore { id, since })
+                .chain(parts)
+                .map(|record| encode(THIRD, &record))
+        });
     std::iter::once(head)
         .chain(rewrap)
+        .chain(staged)
         .chain(forgotten)
         .chain(outcomes)
         .chain(mounts)
@@ -291,6 +224,21 @@ impl StateDecoder {
                     return Err(DecodeError::Malformed);
                 }
                 self.state.rewrap = rewrap;
+            }
+            Record::Restore { id, since } => {
+                if self.state.restore.is_some() {
+                    return Err(DecodeError::Malformed);
+                }
+                self.state.stage(Some(Staged::new(id, since)));
+            }
+            Record::RestorePart { number, bytes } => {
+                let staged = self.state.restore.as_mut();
+                let staged = staged.ok_or(DecodeError::Incomplete)?;
+                if number != staged.parts.len() as u64 {
+                    return Err(DecodeError::Malformed);
+                }
+                staged.bytes += bytes.len() as u64;
+                staged.parts.push_back(bytes);
             }
             Record::Forgotten(index) => {
                 if std::mem::replace(&mut self.forgotten_seen, true) {

@@ -55,7 +55,10 @@ impl Command {
                 | Self::UseToken { .. }
                 | Self::MarkRotation { .. }
                 | Self::EndRotation { .. }
-                | Self::RaiseFormat { .. } => 0,
+                | Self::RaiseFormat { .. }
+                | Self::BeginRestore { .. }
+                | Self::EndRestore { .. } => 0,
+                Self::RestorePart { bytes, .. } => bytes.len(),
                 Self::BeginRotation { version, .. } => version.sealed.weight(),
                 Self::AdoptWatermark { watermark } | Self::BeginPass { target: watermark } => {
                     watermark.key_id.0.len() + watermark.material_id.as_ref().map_or(0, String::len)

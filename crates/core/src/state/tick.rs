@@ -12,6 +12,8 @@ pub enum Deadline {
     TokenExpiry(TokenName),
     /// An ended token leaves the list.
     TokenForget(TokenName),
+    /// A restore of which nothing more comes is dropped.
+    RestoreGivenUp,
 }
 
 impl State {
@@ -29,6 +31,7 @@ impl State {
                 Deadline::GraceEnd(name, version) => self.end_grace(&name, version),
                 Deadline::TokenExpiry(name) => self.end_token(&name, false),
                 Deadline::TokenForget(name) => self.drop_token(&name),
+                Deadline::RestoreGivenUp => self.stage(None),
             }
         }
         Effect::Done

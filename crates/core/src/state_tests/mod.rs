@@ -2,6 +2,7 @@
 //! several states over one log.
 
 mod attempts;
+mod backups;
 mod kv;
 mod kv_versions;
 mod mounts;

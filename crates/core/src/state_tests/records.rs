@@ -9,7 +9,7 @@ use super::{
     *,
 };
 use crate::{
-    Attempt, RequestId,
+    Attempt, RequestId, RestoreId,
     codec::{DecodeError, Record},
 };
 
@@ -39,6 +39,20 @@ fn full() -> State {
         target: watermark("key", None),
     });
     let mut state = sut.state;
+    for command in [
+        Command::BeginRestore {
+            id: RestoreId([1; 16]),
+        },
+        Command::RestorePart {
+            id: RestoreId([1; 16]),
+            number: 0,
+            bytes: Bytes::from_static(b"part"),
+        },
+    ] {
+        let at = state.position().unwrap();
+        let applied = state.apply(at, state.time(), command);
+        applied.into_result().unwrap();
+    }
     let attempt = Attempt {
         request: RequestId([1; 16]),
         since: 0,
@@ -77,6 +91,8 @@ fn kind(record: &[u8]) -> &'static str {
         Record::Pending { .. } => "pending",
         Record::Outcome { .. } => "outcome",
         Record::Forgotten(_) => "forgotten",
+        Record::Restore { .. } => "restore",
+        Record::RestorePart { .. } => "restore part",
     }
 }
 
@@ -92,6 +108,8 @@ fn every_kind_is_written_in_order() {
         &[
             "head",
             "rewrap",
+            "restore",
+            "restore part",
             "forgotten",
             "outcome",
             "mount",
@@ -103,7 +121,7 @@ fn every_kind_is_written_in_order() {
         &["end"][..],
     ];
     assert_eq!(kinds, expected.concat());
-    assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), 11);
+    assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), 13);
 }
 
 /// A node that knows neither re-wrap passes nor targets can read everything until there has been one.
@@ -120,11 +138,17 @@ fn records_are_written_in_the_oldest_format_that_holds_them() {
         .filter(|(_, format)| *format > 1)
         .collect();
     // The secret is the one with a target.
-    let tried = [("forgotten", 3), ("outcome", 3)];
+    let tried = [
+        ("restore", 3),
+        ("restore part", 3),
+        ("forgotten", 3),
+        ("outcome", 3),
+    ];
     let turned = [("secret", 2), ("pending", 2)];
     assert_eq!(newer, [&[("rewrap", 2)][..], &tried, &turned].concat());
     let mut never = full();
     never.outcomes = Default::default();
+    never.stage(None);
     never.rewrap = Default::default();
     never.secrets.remove(&secret("secret/z"));
     assert!(formats(&never).iter().all(|(_, format)| *format == 1));
@@ -164,12 +188,12 @@ fn a_stream_that_is_cut_doubled_or_out_of_order_is_refused() {
         decode(&records)
     };
     assert_eq!(without(0), Err(DecodeError::Incomplete));
-    assert_eq!(without(9), Err(DecodeError::Malformed));
+    assert_eq!(without(11), Err(DecodeError::Malformed));
     let mut swapped = whole.clone();
-    swapped.swap(8, 9);
+    swapped.swap(10, 11);
     assert_eq!(decode(&swapped), Err(DecodeError::Malformed));
     let mut early = whole.clone();
-    early.swap(6, 8);
+    early.swap(8, 10);
     assert_eq!(decode(&early), Err(DecodeError::Incomplete));
 }
 

@@ -273,7 +273,10 @@ impl Model {
                 applying,
             } => self.mark_rotation(name, nonce, *applying),
             Command::EndRotation { name, nonce } => self.end_rotation(name, nonce),
-            Command::Bootstrap { .. }
+            Command::BeginRestore { .. }
+            | Command::RestorePart { .. }
+            | Command::EndRestore { .. }
+            | Command::Bootstrap { .. }
             | Command::CreateRole { .. }
             | Command::SetPermissions { .. }
             | Command::SetRules { .. }

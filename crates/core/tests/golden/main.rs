@@ -63,7 +63,10 @@ fn proposals() -> BTreeMap<String, Vec<Proposal>> {
         commands,
         attempts: Vec::new(),
     };
-    for command in values::commands() {
+    for command in values::commands()
+        .into_iter()
+        .chain(variants::restore_commands())
+    {
         let file = format!("proposal-{}", variants::command_file(&command));
         files.entry(file).or_default().push(of(vec![command]));
     }
@@ -77,7 +80,12 @@ fn proposals() -> BTreeMap<String, Vec<Proposal>> {
     };
     files.insert(
         "proposal-attempts".into(),
-        vec![tried(values::commands()), tried(vec![Command::Tick; 2])],
+        vec![
+            tried(values::commands()),
+            tried(vec![Command::Tick; 2]),
+            tried(variants::restore_commands()),
+            of(variants::restore_commands()),
+        ],
     );
     files
 }
@@ -162,6 +170,8 @@ fn check_state(file: &str, state: State) -> Vec<Vec<u8>> {
 #[test]
 fn a_state_means_what_it_meant() {
     check_state("state-formed", states::formed_state());
+    let restoring = check_state("state-restoring", states::restoring_state());
+    check_records(&restoring, &[0, 1, 2, 6, 11, 12]);
     check_records(
         &check_state("state-tried", states::tried_state()),
         &[0, 1, 2, 4, 6, 9, 10],
@@ -210,7 +220,11 @@ fn no_variant_and_no_file_is_left_out() {
             let file = path.file_stem().unwrap().to_str().unwrap();
             let known = proposals.contains_key(file) || results.contains_key(file);
             assert!(
-                known || matches!(file, "state" | "state-formed" | "state-tried"),
+                known
+                    || matches!(
+                        file,
+                        "state" | "state-formed" | "state-tried" | "state-restoring"
+                    ),
                 "{file}.hex is of no use"
             );
         }

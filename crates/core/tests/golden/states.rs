@@ -228,3 +228,25 @@ pub(crate) fn tried_state() -> State {
     }
     state
 }
+
+/// A state in which a restore is under way.
+pub(crate) fn restoring_state() -> State {
+    let mut state = formed_state();
+    for (n, command) in crate::variants::restore_commands().into_iter().enumerate() {
+        let command = match command {
+            Command::RestorePart { id, bytes, .. } => {
+                let number = 0;
+                Command::RestorePart { id, number, bytes }
+            }
+            begin @ Command::BeginRestore { .. } => begin,
+            _ => continue,
+        };
+        let at = LogPosition {
+            term: 1,
+            index: n as u64 + 2,
+        };
+        let applied = state.apply(at, LogTime(1_767_323_045_678), command);
+        applied.into_result().unwrap();
+    }
+    state
+}

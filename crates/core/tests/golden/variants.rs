@@ -3,12 +3,14 @@
 //! A new variant does not compile until it has a line in one of the matches here. Give it a value in
 //! `values.rs` too, and a file by `UPDATE_GOLDEN=1 cargo test -p strongroom-core --test golden`.
 
+use bytes::Bytes;
 use strongroom_core::{
-    Action, Applied, Attempt, Capability, Command, Effect, Rejection, RequestId,
+    Action, Applied, Attempt, Capability, Command, Effect, Rejection, RequestId, RestoreId,
+    TokenName,
 };
 
 /// The names of all commands' files; `command_file` has the same.
-pub(crate) const COMMANDS: [&str; 27] = [
+pub(crate) const COMMANDS: [&str; 30] = [
     "form",
     "bootstrap",
     "tick",
@@ -36,6 +38,9 @@ pub(crate) const COMMANDS: [&str; 27] = [
     "mark_rotation",
     "end_rotation",
     "raise_format",
+    "begin_restore",
+    "restore_part",
+    "end_restore",
 ];
 
 pub(crate) fn command_file(command: &Command) -> &'static str {
@@ -67,6 +72,9 @@ pub(crate) fn command_file(command: &Command) -> &'static str {
         Command::MarkRotation { .. } => "mark_rotation",
         Command::EndRotation { .. } => "end_rotation",
         Command::RaiseFormat { .. } => "raise_format",
+        Command::BeginRestore { .. } => "begin_restore",
+        Command::RestorePart { .. } => "restore_part",
+        Command::EndRestore { .. } => "end_restore",
     }
 }
 
@@ -155,4 +163,26 @@ pub(crate) fn attempts(count: usize) -> Vec<Option<Attempt>> {
         since: 1_000_000 + n as u64,
     };
     (0..count).map(|n| (n != 1).then(|| attempt(n))).collect()
+}
+
+/// The commands of a restore.
+pub(crate) fn restore_commands() -> Vec<Command> {
+    let id = RestoreId(std::array::from_fn(|at| at as u8));
+    let end = |force, keep: Option<&str>| Command::EndRestore {
+        id,
+        parts: 300,
+        sha256: [0xab; 32],
+        force,
+        keep: keep.map(|name| TokenName::parse(name).unwrap()),
+    };
+    vec![
+        Command::BeginRestore { id },
+        Command::RestorePart {
+            id,
+            number: 299,
+            bytes: Bytes::from_static(b"records"),
+        },
+        end(false, None),
+        end(true, Some("bootstrap-admin")),
+    ]
 }
