@@ -131,8 +131,8 @@ async fn the_disk_stays_bounded_under_overwrites() {
     let again = cluster.disk_bytes(0);
     println!("disk: peak {peak}, at rest {at_rest:?}, stopped {stopped:?}, again {again:?}");
     assert!(at_rest.snapshots > 0, "no snapshot was taken");
-    // 20 MB were written; 60 KB of them are alive, and 1 MiB of log may be.
-    assert!(at_rest.snapshots < MIB, "{at_rest:?}");
+    // 20 MB were written; 60 KB of them are alive, and what the newest 16,384 requests did is kept.
+    assert!(at_rest.snapshots < 2 * MIB, "{at_rest:?}");
     assert!(peak < 64 * MIB, "the log grew to {peak}");
     assert!(at_rest.log < 64 * MIB && again.log < 64 * MIB);
     let read = cluster.nodes[0].api().get("/v1/secrets/over/0").await;

@@ -12,7 +12,8 @@ async fn the_schedule_survives_a_leader() {
     for round in 0..3 {
         let leader = cluster.leader().await;
         let there = cluster.admin((leader + 1) % 3);
-        let now = there.get("/v1/secrets/l/a").await.expect(200).json["version"].as_u64();
+        let now = "/v1/secrets/l/a?consistency=linearizable";
+        let now = there.get(now).await.expect(200).json["version"].as_u64();
         let next = wait_version(&there, "l/a", now.unwrap() + 1).await.json;
         // Just before the next one is due.
         tokio::time::sleep(Duration::from_millis(2_700)).await;
