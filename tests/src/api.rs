@@ -18,6 +18,19 @@ pub struct Answer {
 }
 
 impl Answer {
+    /// What was answered, taken in as a whole.
+    pub async fn of(response: reqwest::Response) -> Result<Self, reqwest::Error> {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = String::from_utf8_lossy(&response.bytes().await?).into_owned();
+        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Ok(Self {
+            status,
+            headers,
+            text,
+            json,
+        })
+    }
+
     /// The `code` of an error.
     pub fn code(&self) -> &str {
         self.json["code"].as_str().unwrap_or_default()
@@ -70,27 +83,24 @@ impl Api {
         headers: &[(&str, &str)],
         body: Option<String>,
     ) -> Result<Answer, reqwest::Error> {
-        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
-        let mut request = self.client.request(method, format!("{}{path}", self.base));
-        if let Some(token) = &self.token {
-            request = request.header("authorization", format!("Bearer {token}"));
-        }
+        let mut request = self.request(method, path);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         if let Some(body) = body {
             request = request.body(body);
         }
-        let response = request.send().await?;
-        let (status, headers) = (response.status().as_u16(), response.headers().clone());
-        let text = response.text().await?;
-        let json = serde_json::from_str(&text).unwrap_or(Value::Null);
-        Ok(Answer {
-            status,
-            headers,
-            text,
-            json,
-        })
+        Answer::of(request.send().await?).await
+    }
+
+    /// A request of this client, to be sent as it is wanted.
+    pub fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).expect("a method");
+        let request = self.client.request(method, format!("{}{path}", self.base));
+        match &self.token {
+            Some(token) => request.header("authorization", format!("Bearer {token}")),
+            None => request,
+        }
     }
 
     /// A request that must be answered.

@@ -10,6 +10,7 @@
 pub mod moto;
 
 pub mod api;
+pub mod backup;
 pub mod canary;
 pub mod cluster;
 pub mod compare;

@@ -131,6 +131,20 @@ impl Raw {
         self.answer_to(bytes)
     }
 
+    /// Sends a request with these bytes as its body.
+    #[track_caller]
+    pub fn bytes(
+        &self,
+        method: &str,
+        target: &str,
+        body: &[u8],
+    ) -> impl Future<Output = Answer> + use<> {
+        let length = body.len().to_string();
+        let mut bytes = self.head(method, target, &[("Content-Length", &length)]);
+        bytes.extend_from_slice(body);
+        self.answer_to(bytes)
+    }
+
     /// Sends a request with this JSON as its body.
     #[track_caller]
     pub fn json(

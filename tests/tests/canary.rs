@@ -228,9 +228,18 @@ async fn values_are_in_no_file_log_error_or_metric() {
             "/v1/secrets",
             "/v1/audit",
             "/v1/admin/kms",
+            "/v1/backup",
         ] {
             answers.push(created.get(target).await.expect(200));
         }
+        let here = json!({"to": node.id});
+        let passed = created.post("/v1/admin/cluster/handover", &here).await;
+        answers.push(passed.expect(200));
+        let api = node.api().with_token(&bootstrap);
+        let backup = strongroom_tests::backup::take(&api).await;
+        assert_eq!(values.hunt().in_bytes(&backup), Vec::<String>::new());
+        let restored = strongroom_tests::backup::restore(&api, "/v1/restore", backup).await;
+        answers.push(restored.expect(200));
         answers.push(created.get("/v1/admin/cluster").await.expect(200));
         // Garbage that is not HTTP.
         let value = values.new_for("garbage");

@@ -67,6 +67,8 @@ const TABLE: &[Row] = &[
     ("GET", "/v1/admin/kms",                       [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
     ("POST", "/v1/admin/kms/rewrap",               [401, 401, 401, 401, 403, 403, 202, 202, 202, 401, 401, 403, 401]),
     ("GET", "/v1/admin/kms/rewrap/status",         [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
+    ("GET", "/v1/backup",                          [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
+    ("POST", "/v1/restore",                        [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
     ("GET", "/v1/audit",                           [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
 ];
 
@@ -284,7 +286,15 @@ async fn every_route_answers_every_caller_as_the_table_says() {
                 401 | 403 => Some(lab.everything().await),
                 _ => None,
             };
+            let backup = match path {
+                "/v1/restore" => Some(strongroom_tests::backup::take(&lab.cluster.admin(0)).await),
+                _ => None,
+            };
             let answer = match &body {
+                _ if backup.is_some() => {
+                    raw.bytes(method, &target, &backup.unwrap_or_default())
+                        .await
+                }
                 Some(body) => raw.json(method, &target, body).await,
                 None => raw.plain(method, &target).await,
             };

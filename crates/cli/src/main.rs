@@ -2,6 +2,7 @@
 
 mod alloc;
 mod audit;
+mod backup;
 mod dev;
 mod server;
 
@@ -47,6 +48,11 @@ enum Command {
         #[command(subcommand)]
         command: AuditCommand,
     },
+    /// Look at a backup.
+    Backup {
+        #[command(subcommand)]
+        command: BackupCommand,
+    },
     /// Print the version, the build, and the formats it reads and writes.
     Version,
 }
@@ -60,6 +66,18 @@ enum AuditCommand {
     },
 }
 
+#[derive(Subcommand)]
+enum BackupCommand {
+    /// Check that a file is a whole backup, and say what is in it.
+    Verify {
+        /// The file.
+        file: PathBuf,
+        /// Also open every value, with the KMS settings of the server's environment. None is shown.
+        #[arg(long)]
+        open: bool,
+    },
+}
+
 fn main() -> ExitCode {
     match Arguments::parse().command {
         Command::Server { check_config: true } => server::check_config(),
@@ -70,6 +88,9 @@ fn main() -> ExitCode {
         Command::Audit {
             command: AuditCommand::Verify { dir },
         } => audit::verify(&dir),
+        Command::Backup {
+            command: BackupCommand::Verify { file, open },
+        } => backup::verify(&file, open),
         Command::Version => version(),
     }
 }

@@ -136,7 +136,7 @@ impl Inner {
     ) -> Result<Submitted, SubmitError> {
         let deadline = Instant::now() + within;
         let attempt = self.attempt(&command, request);
-        if request.is_some() && attempt.is_none() {
+        if request.is_some() && command.counts_once() && attempt.is_none() {
             // Its caller relies on it.
             return Err(SubmitError::NotEverywhere);
         }

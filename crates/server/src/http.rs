@@ -2,6 +2,7 @@
 //! vault says becomes a response. No handler decides anything.
 
 mod answer;
+mod backup;
 mod body;
 mod call;
 mod carried;
@@ -35,6 +36,7 @@ use strongroom_core::{Allowlist, ReadGate};
 use strongroom_service::{Vault, VaultError, context::Seen};
 use tower::ServiceExt;
 
+pub use backup::Streams;
 pub use body::BodyPlaces;
 pub use call::PeerAddress;
 pub use carried::Detached;
@@ -61,6 +63,8 @@ pub struct App {
     pub body_places: BodyPlaces,
     /// Names that this server goes by, and who may refer to it.
     pub origins: Origins,
+    /// Places for backups and restores.
+    pub streams: Streams,
     /// Places for calls that are carried to their end.
     pub detached: Detached,
 }

@@ -4,6 +4,7 @@
 //! the vault.
 
 pub mod audit;
+pub mod backup;
 pub mod dev_keys;
 pub mod http;
 pub mod hygiene;

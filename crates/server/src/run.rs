@@ -23,7 +23,7 @@ use tokio::{
 };
 
 use crate::{
-    http::{self, App, BodyPlaces, Detached, HttpMetrics, Origins, PeerAddress},
+    http::{self, App, BodyPlaces, Detached, HttpMetrics, Origins, PeerAddress, Streams},
     keyring,
     listen::{self, Places},
     raft_port,
@@ -213,6 +213,7 @@ async fn serve_api(
         origins: Origins {
             hosts: settings.allowed_hosts.clone(),
         },
+        streams: Streams::default(),
         detached: Detached::default(),
     });
     let router = http::router(Arc::clone(&app));

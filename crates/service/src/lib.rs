@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod authorize;
+pub mod backup;
 pub mod cluster;
 pub mod context;
 pub mod error;

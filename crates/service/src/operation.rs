@@ -127,6 +127,14 @@ admin_operation!(
     ViewKms, "kms.read", (), |()| String::new()
 );
 admin_operation!(
+    /// Take a backup.
+    TakeBackup, "backup.read", (), |()| String::new()
+);
+admin_operation!(
+    /// Replace everything by a backup.
+    Restore, "backup.restore", (), |()| String::new()
+);
+admin_operation!(
     /// Read the audit trail.
     ReadAudit, "audit.read", (), |()| String::new()
 );

@@ -3,6 +3,7 @@
 use std::{net::IpAddr, sync::Arc, time::Instant};
 
 use axum::{
+    body::Body,
     extract::{MatchedPath, Request, State},
     routing::{MethodFilter, MethodRouter, on},
 };
@@ -51,19 +52,47 @@ where
     F: Fn(Arc<App>, Call) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send + 'static,
 {
+    routed(filter, move |app, request| {
+        let handler = handler.clone();
+        async move {
+            let (mut call, body) = take_apart(&app, request).await?;
+            call.take_in(&app, body).await?;
+            match run {
+                Run::Attached => handler(app, call).await,
+                Run::ToItsEnd(pool) => {
+                    to_its_end(&Arc::clone(&app), pool, handler(app, call)).await
+                }
+            }
+        }
+    })
+}
+
+/// The same for a handler that takes the body in by itself: it sees to its bounds, and to whether the
+/// client may send one.
+pub(crate) fn streaming<F, Fut>(filter: MethodFilter, handler: F) -> MethodRouter<Arc<App>>
+where
+    F: Fn(Arc<App>, Call, Body) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Answer> + Send + 'static,
+{
+    routed(filter, move |app, request| {
+        let handler = handler.clone();
+        async move {
+            let (call, body) = take_apart(&app, request).await?;
+            handler(app, call, body).await
+        }
+    })
+}
+
+fn routed<F, Fut>(filter: MethodFilter, answered: F) -> MethodRouter<Arc<App>>
+where
+    F: Fn(Arc<App>, Request) -> Fut + Clone + Send + Sync + 'static,
+    Fut: Future<Output = Answer> + Send + 'static,
+{
     on(
         filter,
         move |State(app): State<Arc<App>>, request: Request| async move {
             let route = request.extensions().get::<MatchedPath>().cloned();
-            let answered = match take_apart(&app, request).await {
-                Ok(call) => match run {
-                    Run::Attached => handler(app, call).await,
-                    Run::ToItsEnd(pool) => {
-                        to_its_end(&Arc::clone(&app), pool, handler(app, call)).await
-                    }
-                },
-                Err(error) => Err(error),
-            };
+            let answered = answered(app, request).await;
             let mut response = answered.unwrap_or_else(|error| answer::error(&error));
             // For the metrics, whose labels are bounded by the route table.
             response.extensions_mut().extend(
@@ -80,7 +109,8 @@ where
     )
 }
 
-async fn take_apart(app: &App, request: Request) -> Result<Call, VaultError> {
+/// Everything but the body.
+async fn take_apart(app: &App, request: Request) -> Result<(Call, Body), VaultError> {
     let (parts, body) = request.into_parts();
     let (Some(PeerAddress(peer)), Some(arrival)) = (
         parts.extensions.get().copied(),
@@ -109,19 +139,14 @@ async fn take_apart(app: &App, request: Request) -> Result<Call, VaultError> {
     let key = parts.headers.get("idempotency-key");
     let key = key.map(|key| IdempotencyKey::parse(key.to_str().unwrap_or_default()));
     context.idempotency_key = key.transpose()?;
-    let body = tokio::time::timeout(
-        context.left(),
-        body::read(&parts.headers, body, &app.body_places, context.client_ip),
-    )
-    .await
-    .map_err(|_| VaultError::invalid("the body did not arrive in time"))??;
-    Ok(Call {
+    let call = Call {
         context,
         token,
         uri: parts.uri,
         headers: parts.headers,
-        body,
-    })
+        body: BodyBytes::default(),
+    };
+    Ok((call, body))
 }
 
 fn presented(headers: &HeaderMap) -> Presented {
@@ -139,6 +164,16 @@ fn presented(headers: &HeaderMap) -> Presented {
 }
 
 impl Call {
+    /// Takes the body in, as far as a body may be.
+    async fn take_in(&mut self, app: &App, body: Body) -> Result<(), VaultError> {
+        let client = self.context.client_ip;
+        let arrives = body::read(&self.headers, body, &app.body_places, client);
+        let arrived = tokio::time::timeout(self.context.left(), arrives).await;
+        let late = |_| VaultError::invalid("the body did not arrive in time");
+        self.body = arrived.map_err(late)??;
+        Ok(())
+    }
+
     /// What follows `prefix` in the path, decoded once, as text that is no longer encoded.
     pub(crate) fn tail(&self, prefix: &str) -> Result<String, VaultError> {
         decode(self.uri.path().strip_prefix(prefix).unwrap_or_default())

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use axum::routing::{MethodFilter, MethodRouter};
 
 use super::{
-    App,
-    call::endpoint,
+    App, backup,
+    call::{endpoint, streaming},
     carried::{Pool, Run},
     cluster, operate, rewrap, roles, secrets, tokens,
 };
@@ -41,8 +41,14 @@ macro_rules! routes {
             method: stringify!($method),
             path: $path,
             who: Who::$who,
-            handler: endpoint(MethodFilter::$method, $handler, routes!(@how $($how)?)),
+            handler: routes!(@handler $method $handler $(, $how)?),
         }),*]
+    };
+    (@handler $method:ident $handler:path, stream) => {
+        streaming(MethodFilter::$method, $handler)
+    };
+    (@handler $method:ident $handler:path $(, $how:ident)?) => {
+        endpoint(MethodFilter::$method, $handler, routes!(@how $($how)?))
     };
     (@how) => { Run::ToItsEnd(Pool::Others) };
     (@how read) => { Run::ToItsEnd(Pool::Reads) };
@@ -75,6 +81,8 @@ pub(super) fn table() -> Vec<Route> {
         POST   "/v1/admin/kms/rewrap"          Admin   rewrap::begin;
         GET    "/v1/admin/kms/rewrap/status"   Admin   rewrap::status;
         GET    "/v1/audit"                     Admin   operate::audit;
+        GET    "/v1/backup"                    Admin   backup::take;
+        POST   "/v1/restore"                   Admin   backup::restore, stream;
     }
 }
 
