@@ -26,10 +26,45 @@ use strongroom_tests::{
 
 const CLIENTS: usize = 32;
 
-/// A client that knows all nodes, as one behind a balancer does: it goes to the next where no
-/// connection is made, and takes every other trouble for an error.
+/// How often a balancer asks whether a node is ready.
+const ASKED_EVERY: Duration = Duration::from_millis(200);
+
+/// Which nodes are ready, as a balancer knows it.
+struct Balancer(Vec<AtomicBool>);
+
+impl Balancer {
+    fn start(nodes: &[Api]) -> Arc<Self> {
+        let ready = nodes.iter().map(|_| AtomicBool::new(true)).collect();
+        let balancer = Arc::new(Self(ready));
+        for (place, node) in nodes.iter().cloned().enumerate() {
+            let known = Arc::downgrade(&balancer);
+            tokio::spawn(async move {
+                while let Some(known) = known.upgrade() {
+                    let asked = node.try_get("/readyz").await;
+                    let ready = asked.is_ok_and(|answer| answer.status == 200);
+                    known.0[place].store(ready, Ordering::Relaxed);
+                    drop(known);
+                    tokio::time::sleep(ASKED_EVERY).await;
+                }
+            });
+        }
+        balancer
+    }
+
+    /// The next node after `at` that is ready; the next one if none is.
+    fn next(&self, at: usize) -> usize {
+        let count = self.0.len();
+        let ready = |place: &usize| self.0[*place].load(Ordering::Relaxed);
+        let found = (1..=count).map(|step| (at + step) % count).find(ready);
+        found.unwrap_or((at + 1) % count)
+    }
+}
+
+/// A client behind a balancer: it is sent to nodes that were ready a moment ago, to the next where no
+/// connection is made, and every other trouble is an error.
 struct Client {
     nodes: Vec<Api>,
+    balancer: Arc<Balancer>,
     at: usize,
     moved: Arc<AtomicU64>,
     slowest: Duration,
@@ -39,6 +74,7 @@ impl Client {
     async fn send(&mut self, method: &str, path: &str, body: Option<Value>) -> Answer {
         let body = body.map(|body| body.to_string());
         let began = Instant::now();
+        self.at = self.balancer.next(self.at);
         for _ in 0..1_000 {
             let sent = self.nodes[self.at].try_send(method, path, &[], body.clone());
             match sent.await {
@@ -47,7 +83,7 @@ impl Client {
                     return answer;
                 }
                 Err(error) if error.is_connect() => {
-                    self.at = (self.at + 1) % self.nodes.len();
+                    self.at = self.balancer.next(self.at);
                     self.moved.fetch_add(1, Ordering::Relaxed);
                 }
                 Err(error) => panic!("{method} {path}: {error:?}"),
@@ -71,7 +107,6 @@ impl Client {
             let now = format!("{path}?consistency=linearizable");
             let read = self.send("GET", &now, None).await.expect(200);
             assert_eq!(read.json["version"], done);
-            self.at = (self.at + 1) % self.nodes.len();
         }
         (2 * done - 1, self.slowest)
     }
@@ -83,10 +118,12 @@ async fn a_restart_of_all_nodes_one_by_one_gives_no_client_an_error() {
     let mut cluster = Cluster::start(3).await;
     let (stop, moved) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
     let nodes: Vec<Api> = (0..3).map(|place| cluster.admin(place)).collect();
+    let balancer = Balancer::start(&nodes);
     let clients: Vec<_> = (0..CLIENTS)
         .map(|place| {
             let client = Client {
                 nodes: nodes.clone(),
+                balancer: Arc::clone(&balancer),
                 at: place % 3,
                 moved: Arc::clone(&moved),
                 slowest: Duration::ZERO,

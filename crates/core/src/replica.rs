@@ -214,6 +214,10 @@ pub trait Replica: Send + Sync + 'static {
     /// call counts.
     fn answer_members_with(&self, answerer: Answerer);
 
+    /// Says whether this node could do what a leader is asked. One that could not is not passed the
+    /// lead, and takes it only if nobody else does.
+    fn set_fit_to_lead(&self, fit: bool);
+
     /// Passes leadership to the voter of this name, or to the fittest, from wherever the leader is.
     /// Commands submitted meanwhile are held. Returns the name of who leads then.
     ///

@@ -15,8 +15,8 @@ pub struct RequestId(pub [u8; 16]);
 pub struct Attempt {
     /// Which request.
     pub request: RequestId,
-    /// A log index that had been applied before the request was tried for the first time: what came of
-    /// it, if anything, came later.
+    /// A log index that had been applied before the node that was asked handed it over for the first
+    /// time: what came of that, if anything, came later. Says nothing of tries at other nodes.
     pub since: u64,
 }
 

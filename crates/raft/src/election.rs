@@ -36,6 +36,8 @@ const CONTENT_MS: u64 = 600;
 pub(crate) const SILENT_MS: u64 = 2_000;
 /// How long a leader may be silent. Longer than the lease in which voters refuse another one.
 const SILENCE: Duration = Duration::from_millis(900);
+/// How much longer a node waits that had better not lead.
+const MAKES_WAY: Duration = Duration::from_secs(2);
 /// Added to that, drawn for each try.
 const SPREAD_MS: u64 = 400;
 /// Between a try that came to nothing and the next, drawn for each.
@@ -99,7 +101,11 @@ async fn stand_when_due(weak: Weak<Inner>) {
             Standing::Follows if silence < SILENCE => due = SILENCE + drawn(0, SPREAD_MS),
             Standing::Follows => {}
         }
-        if silence < due || matches!(standing(&inner), Standing::Leads | Standing::HasNoVote) {
+        let due_here = match inner.makes_way() {
+            true => due + MAKES_WAY,
+            false => due,
+        };
+        if silence < due_here || matches!(standing(&inner), Standing::Leads | Standing::HasNoVote) {
             continue;
         }
         let may_stand = has_support(&inner).await;
@@ -170,7 +176,9 @@ async fn supports(inner: &Inner, id: NodeId, peer: &Peer, message: PreVote) -> b
         Err(TransportError::Failed) => {
             let asked = inner.ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN);
             let in_favour = |status: NodeStatus| {
-                status.leader != Some(status.raft_id) && status.silence_ms >= CONTENT_MS
+                status.raft_id == id
+                    && status.leader != Some(status.raft_id)
+                    && status.silence_ms >= CONTENT_MS
             };
             asked.await.is_ok_and(in_favour)
         }

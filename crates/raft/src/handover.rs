@@ -34,7 +34,7 @@ const STANDS_EVERY: Duration = Duration::from_millis(150);
 /// How long its answer may be on its way beyond that.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long passing leadership on may take as a whole.
-pub(crate) const HAND_OVER_WITHIN: Duration = Duration::from_secs(6);
+pub(crate) const HAND_OVER_WITHIN: Duration = Duration::from_secs(4);
 /// How long the one before may go on to look for who leads now.
 const SEEN_WITHIN: Duration = Duration::from_secs(1);
 
@@ -85,6 +85,7 @@ impl Inner {
         if !matches!(self.leader(), Leader::Here) {
             return Err(HandOverError::NoLeader);
         }
+        let within = within.min(HAND_OVER_WITHIN);
         tokio::time::timeout(within, self.pass_on(to.as_deref()))
             .await
             .unwrap_or(Err(HandOverError::Failed))
@@ -193,6 +194,13 @@ impl Inner {
         Some(peer.name.clone())
     }
 
+    /// Whether this node had better not lead: it is about to stop, or could not do what is asked of it.
+    pub(crate) fn makes_way(&self) -> bool {
+        [&self.stopping, &self.leaving, &self.unfit]
+            .iter()
+            .any(|reason| reason.load(Ordering::Acquire))
+    }
+
     /// Stands for election because the leader said so, until this node or another one leads. Whether
     /// this one does.
     pub(crate) async fn take_over(&self, told: TakeOver) -> bool {
@@ -209,7 +217,7 @@ impl Inner {
                 return false;
             }
         }
-        if self.stopping.load(Ordering::Acquire) || self.store_failed() || !self.is_alive() {
+        if self.makes_way() || self.store_failed() || !self.is_alive() {
             return false;
         }
         let until = Instant::now() + STANDS_WITHIN;
@@ -230,9 +238,10 @@ impl Inner {
 
 impl Node {
     /// Passes leadership on if this node leads and is not alone: who asks the cluster for something
-    /// need not wait for an election then.
+    /// need not wait for an election then. It takes the lead no more unless there is nobody else.
     pub async fn step_down(&self) {
         let inner = &self.inner;
+        inner.leaving.store(true, Ordering::Release);
         let alone = {
             let metrics = inner.raft.metrics();
             let metrics = metrics.borrow();

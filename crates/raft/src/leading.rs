@@ -135,7 +135,7 @@ impl Inner {
         within: Duration,
     ) -> Result<Submitted, SubmitError> {
         let deadline = Instant::now() + within;
-        let attempt = self.attempt(&command, request);
+        let mut attempt = self.attempt(&command, request);
         if request.is_some() && command.counts_once() && attempt.is_none() {
             // Its caller relies on it.
             return Err(SubmitError::NotEverywhere);
@@ -157,12 +157,33 @@ impl Inner {
             }
             let known = self.known_leader();
             match self.submit_to(self.leader(), &command, attempt, left).await {
-                Submission::Applied(submitted) => match submitted.applied {
+                Submission::Applied(submitted) => match (submitted.applied, &mut attempt) {
+                    // This node lags: what was forgotten came before its first try.
+                    (Applied::Rejected(Rejection::OutcomeForgotten), Some(attempt))
+                        if !in_doubt =>
+                    {
+                        attempt.since = submitted.position.index;
+                        continue;
+                    }
                     // It was tried before, here, and nobody knows any more with what success.
-                    Applied::Rejected(Rejection::OutcomeForgotten) => {
+                    (Applied::Rejected(Rejection::OutcomeForgotten), _) => {
                         return Err(SubmitError::Unknown);
                     }
-                    _ => return Ok(submitted),
+                    // The first try may still be on its way, and find the state otherwise. Versions
+                    // only grow, so these two stay refused.
+                    (Applied::Rejected(rejection), _)
+                        if in_doubt
+                            && !matches!(
+                                rejection,
+                                Rejection::CasMismatch { .. } | Rejection::VersionTaken { .. }
+                            ) =>
+                    {
+                        return Err(SubmitError::Unknown);
+                    }
+                    (applied, _) => {
+                        let position = submitted.position;
+                        return Ok(Submitted { position, applied });
+                    }
                 },
                 Submission::Failed(SubmitError::NotEverywhere) if in_doubt => {
                     return Err(SubmitError::Unknown);

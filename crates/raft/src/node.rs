@@ -103,6 +103,10 @@ pub(crate) struct Inner {
     /// Held by each proposal on its way; closed when the node stops.
     pub(crate) proposals: Semaphore,
     pub(crate) stopping: AtomicBool,
+    /// It was told to stop, and still answers.
+    pub(crate) leaving: AtomicBool,
+    /// The use cases have said that it cannot do what a leader is asked.
+    pub(crate) unfit: AtomicBool,
     pub(crate) answerer: OnceLock<Answerer>,
     pub(crate) asked: Asked,
     pub(crate) contact: Contact,
@@ -172,6 +176,8 @@ impl Node {
             core_answers: AtomicBool::new(true),
             proposals: Semaphore::new(PROPOSALS as usize),
             stopping: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
+            unfit: AtomicBool::new(false),
             answerer: OnceLock::new(),
             asked: Asked::default(),
             contact: Contact::default(),

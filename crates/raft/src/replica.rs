@@ -129,6 +129,10 @@ impl Replica for Node {
         }
     }
 
+    fn set_fit_to_lead(&self, fit: bool) {
+        self.inner.unfit.store(!fit, Ordering::Release);
+    }
+
     fn hand_over(
         &self,
         to: Option<String>,

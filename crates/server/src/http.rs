@@ -117,7 +117,15 @@ pub async fn serve(app: &Arc<App>, router: Router, mut request: Request) -> Resp
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-request-id", id);
     }
-    if let Some(index) = seen.index() {
+    let refused = [
+        StatusCode::UNAUTHORIZED,
+        StatusCode::FORBIDDEN,
+        StatusCode::TOO_MANY_REQUESTS,
+    ];
+    if let Some(index) = seen
+        .index()
+        .filter(|_| !refused.contains(&response.status()))
+    {
         response.headers_mut().insert(INDEX, index.into());
     }
     if app.vault.is_stopping() {

@@ -91,7 +91,8 @@ pub(crate) async fn serve<S, F>(
     }
     // Who has connected already believes to be heard.
     for _ in 0..BACKLOG {
-        match accept(&listener, &all).now_or_never() {
+        // Outside of the budget of a task, which would end before the backlog does.
+        match tokio::task::unconstrained(accept(&listener, &all)).now_or_never() {
             Some(accepted) => admit(accepted),
             None => break,
         }

@@ -10,7 +10,8 @@ use tokio::{
 
 use crate::RunError;
 
-/// Sets `told` to true at the first SIGTERM or SIGINT. Listens on a thread of its own.
+/// Sets `told` to true at the first SIGTERM or SIGINT, and ends the process at the second. Listens on a
+/// thread of its own.
 ///
 /// # Errors
 /// [`RunError::Failed`] if the thread or the handlers cannot be made.
@@ -27,14 +28,21 @@ pub fn stop_on_signal(told: watch::Sender<bool>) -> Result<(), RunError> {
         (terminate, signal(SignalKind::interrupt()).map_err(failed)?)
     };
     let wait = move || {
-        runtime.block_on(async {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+        for told_before in [false, true] {
+            runtime.block_on(async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            });
+            if told_before {
+                // Whoever says it twice does not want to wait. What is acknowledged is on the disk.
+                tracing::warn!("told to stop a second time: ending at once");
+                std::process::exit(1);
             }
-        });
-        // Nobody listens once the server has ended by itself.
-        let _ = told.send(true);
+            // Nobody listens once the server has ended by itself.
+            let _ = told.send(true);
+        }
     };
     thread::Builder::new()
         .name("signals".to_owned())

@@ -43,7 +43,7 @@ impl Vault {
 
 /// Between two looks at whether this node can still lead.
 const LOOK: Duration = Duration::from_secs(1);
-/// Between two tries to be relieved, when nobody was fit.
+/// Between two tries to be relieved.
 const AGAIN: Duration = Duration::from_secs(10);
 /// How long one try may take.
 const WITHIN: Duration = Duration::from_secs(6);
@@ -54,15 +54,17 @@ pub(crate) async fn relief_worker(weak: Weak<Vault>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(vault) = weak.upgrade() else { return };
-        if vault.audit.healthy() || !vault.replica.is_leader() {
+        let fit = vault.audit.healthy();
+        vault.replica.set_fit_to_lead(fit);
+        if fit || !vault.replica.is_leader() {
             continue;
         }
         tracing::error!("the audit trail cannot be written: leadership is passed on");
         if let Err(error) = vault.replica.hand_over(None, WITHIN).await {
             tracing::warn!(%error, "leadership was not passed on");
-            drop(vault);
-            tokio::time::sleep(AGAIN).await;
         }
+        drop(vault);
+        tokio::time::sleep(AGAIN).await;
     }
 }
 

@@ -46,12 +46,13 @@ impl Vault {
             permissions,
             rules,
         };
+        let made_before = Self::done_before(&permit.context, &permit.state).is_some();
         self.audited(&permit, 201, self.submit(&permit.context, command))
             .await?;
-        Ok(NamedRole {
-            name,
-            role: Arc::new(role),
-        })
+        // What was made then, whatever is asked for now.
+        let before = permit.state.role(&name).filter(|_| made_before);
+        let role = before.map_or_else(|| Arc::new(role), Arc::clone);
+        Ok(NamedRole { name, role })
     }
 
     /// One role.
@@ -104,10 +105,13 @@ impl Vault {
     /// [`VaultError::AuditUnavailable`].
     pub async fn set_permissions(
         &self,
-        permit: Authorized<ChangeRole>,
+        mut permit: Authorized<ChangeRole>,
         permissions: Vec<Permission>,
     ) -> Result<NamedRole, VaultError> {
         let name = permit.target.clone();
+        // It replaces what is there: to do it again is to do it once, and the same key with other
+        // permissions must not be taken for the first.
+        permit.context.request = None;
         let command = Command::SetPermissions {
             name: name.clone(),
             permissions: permissions.clone(),

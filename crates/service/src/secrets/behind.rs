@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 use strongroom_core::{
     ReadError, ReadGate, SecretName, State,
     codec::{StateDecoder, encode_state},
+    limits,
 };
+use tokio::sync::Semaphore;
 
 use crate::{context::RequestContext, error::VaultError, vault::Vault};
 
@@ -29,6 +31,10 @@ const QUESTION: &[u8] = b"excerpt ";
 const REACHED: u8 = 1;
 /// The whole answer of one that has not.
 const BEYOND: [u8; 1] = [0];
+/// The whole answer where what is asked for does not fit into one.
+const TOO_LARGE: [u8; 1] = [2];
+/// Answers put together at a time: they take the memory and the time of whoever leads.
+static ANSWERS: Semaphore = Semaphore::const_new(2);
 
 #[derive(Serialize, Deserialize)]
 struct Question {
@@ -78,24 +84,39 @@ impl Vault {
             if context.left().is_zero() {
                 return Err(VaultError::NoLeader);
             }
-            if self.replica.is_leader() {
+            let excerpt = match self.replica.is_leader() {
                 // What this node leads to is the newest there is.
-                let since = *beyond_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= BEYOND_FOR {
-                    return Err(VaultError::IndexNotReached);
-                }
-                continue;
-            }
-            match self.ask_for_excerpt(context, names, version, index).await {
+                true => Excerpt::Beyond,
+                false => self.ask_for_excerpt(context, names, version, index).await,
+            };
+            match excerpt {
                 Excerpt::Here(state) => return Ok(state),
+                Excerpt::TooLarge => {
+                    return Err(VaultError::TooLarge(
+                        "this node is behind, and has to ask for too much: ask for fewer names",
+                    ));
+                }
                 Excerpt::Beyond => {
                     let since = *beyond_since.get_or_insert_with(Instant::now);
                     if since.elapsed() >= BEYOND_FOR {
-                        return Err(VaultError::IndexNotReached);
+                        return self.confirmed_beyond(context, index).await;
                     }
                 }
                 Excerpt::NoAnswer => {}
             }
+        }
+    }
+
+    /// Whoever said that the index is beyond may have lost the lead meanwhile.
+    async fn confirmed_beyond(
+        &self,
+        context: &RequestContext,
+        index: u64,
+    ) -> Result<Arc<State>, VaultError> {
+        let newest = self.fresh_state(context).await?;
+        match newest.position() {
+            Some(position) if position.index >= index => Ok(newest),
+            _ => Err(VaultError::IndexNotReached),
         }
     }
 
@@ -118,6 +139,7 @@ impl Vault {
         let within = context.left().min(LEADER_WITHIN);
         match self.replica.ask_leader(question, within).await {
             Some(answer) if answer[..] == BEYOND => Excerpt::Beyond,
+            Some(answer) if answer[..] == TOO_LARGE => Excerpt::TooLarge,
             Some(answer) => match decode(&answer) {
                 Some(state) if state.position().is_some_and(|at| at.index >= index) => {
                     Excerpt::Here(Arc::new(state))
@@ -129,10 +151,14 @@ impl Vault {
     }
 
     /// What this node answers, if it is the question; it answers as well when it leads no more: what it
-    /// has applied is committed. Nothing for an answer that is too large.
+    /// has applied is committed. Nothing while too many ask.
     pub(crate) fn answer_excerpt(&self, question: &[u8]) -> Option<Vec<u8>> {
         let question = question.strip_prefix(QUESTION)?;
+        let _place = ANSWERS.try_acquire().ok()?;
         let asked: Question = serde_json::from_slice(question).ok()?;
+        if asked.names.len() > limits::BATCH_NAMES {
+            return None;
+        }
         let state = self.replica.local().ok()?;
         if state.position().is_none_or(|at| at.index < asked.index) {
             return Some(BEYOND.to_vec());
@@ -141,7 +167,7 @@ impl Vault {
         let excerpt = state.excerpt(&asked.names, |version| {
             Some(version.number) == asked.version || version.valid(now).is_some()
         });
-        encode(&excerpt)
+        Some(encode(&excerpt).unwrap_or_else(|| TOO_LARGE.to_vec()))
     }
 }
 
@@ -149,6 +175,7 @@ enum Excerpt {
     Here(Arc<State>),
     /// The leader has not come so far.
     Beyond,
+    TooLarge,
     /// No leader, or one that does not know the question.
     NoAnswer,
 }
@@ -158,7 +185,6 @@ fn encode(state: &State) -> Option<Vec<u8>> {
     let mut answer = vec![REACHED];
     for record in encode_state(state) {
         if answer.len() + record.len() > ANSWER_BYTES {
-            tracing::warn!("what another node must have is too large for one answer");
             return None;
         }
         answer.extend_from_slice(&u32::try_from(record.len()).ok()?.to_le_bytes());
