@@ -13,6 +13,7 @@ pub mod api;
 pub mod canary;
 pub mod cluster;
 pub mod compare;
+pub mod faults;
 pub mod kms_cluster;
 pub mod load;
 pub mod node;

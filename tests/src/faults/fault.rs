@@ -1,0 +1,130 @@
+//! Which faults there are, and how they are drawn.
+
+use std::time::Duration;
+
+/// A kind of fault.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    /// One node and the others do not hear each other.
+    CutOff,
+    /// One node does not hear the others, who hear it.
+    Deaf,
+    /// The others do not hear one node, which hears them.
+    Mute,
+    /// Two nodes do not hear each other; both hear the third, which hears both.
+    Split,
+    /// One node is cut off and back again, several times a second to every other second.
+    Flapping,
+    /// Packets between all nodes are lost.
+    Loss,
+    /// What one node sends is late.
+    SlowLink,
+    /// `kill -9` of one node, and a start.
+    Kill,
+    /// The same of all nodes at once.
+    KillAll,
+    /// All nodes at once lose power: what their stores had not synced is gone.
+    PowerCut,
+    /// One node is stopped, and goes on later.
+    Pause,
+    /// One node's syncs take longer.
+    SlowDisk,
+    /// One node's writes and syncs fail; it is killed, and started with a disk that works.
+    DiskFails,
+    /// One node's clock is an hour off, and then right again.
+    Clock,
+}
+
+impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 14] = [
+        Self::CutOff,
+        Self::Deaf,
+        Self::Mute,
+        Self::Split,
+        Self::Flapping,
+        Self::Loss,
+        Self::SlowLink,
+        Self::Kill,
+        Self::KillAll,
+        Self::PowerCut,
+        Self::Pause,
+        Self::SlowDisk,
+        Self::DiskFails,
+        Self::Clock,
+    ];
+}
+
+/// One fault.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// Of which kind.
+    pub kind: Kind,
+    /// Whether it is the leader's, whoever that is then; else it is `node`'s.
+    pub leader: bool,
+    /// By place.
+    pub node: usize,
+    /// How long it lasts.
+    pub lasts: Duration,
+    /// For what else there is to draw, when it strikes.
+    pub seed: u64,
+}
+
+/// Draws faults: each kind once before any comes again, in an order of the seed's.
+#[derive(Debug)]
+pub struct Deck {
+    random: fastrand::Rng,
+    only: Vec<Kind>,
+    left: Vec<Kind>,
+}
+
+impl Deck {
+    /// Of these kinds.
+    pub fn new(seed: u64, only: Vec<Kind>) -> Self {
+        Self {
+            random: fastrand::Rng::with_seed(seed),
+            only,
+            left: Vec::new(),
+        }
+    }
+
+    /// The next one, for a cluster of `nodes`.
+    pub fn draw(&mut self, nodes: usize) -> Fault {
+        if self.left.is_empty() {
+            self.left.clone_from(&self.only);
+            self.random.shuffle(&mut self.left);
+        }
+        Fault {
+            kind: self.left.pop().expect("kinds to draw"),
+            leader: self.random.u8(0..3) > 0,
+            node: self.random.usize(0..nodes),
+            lasts: Duration::from_millis(self.random.u64(700..4_500)),
+            seed: self.random.u64(..),
+        }
+    }
+
+    /// Whether each kind has come as often as any.
+    pub fn is_through(&self) -> bool {
+        self.left.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_says_what_comes_and_nothing_comes_twice_before_all_have_come() {
+        let (mut one, mut same) = (
+            Deck::new(7, Kind::ALL.to_vec()),
+            Deck::new(7, Kind::ALL.to_vec()),
+        );
+        let drawn: Vec<Fault> = Kind::ALL.iter().map(|_| one.draw(3)).collect();
+        let again: Vec<Fault> = Kind::ALL.iter().map(|_| same.draw(3)).collect();
+        assert_eq!(format!("{drawn:?}"), format!("{again:?}"));
+        let mut kinds: Vec<Kind> = drawn.iter().map(|fault| fault.kind).collect();
+        kinds.sort_unstable();
+        assert_eq!(kinds, Kind::ALL);
+        assert!(one.is_through());
+    }
+}

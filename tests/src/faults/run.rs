@@ -1,0 +1,199 @@
+//! A run: cycle after cycle until the time is over.
+
+use std::{
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use serde_json::json;
+
+use super::{
+    check::{Chain, Kind as Wrong, Violation, check},
+    clients::{Clients, Shared, names},
+    fault::{Deck, Kind},
+    history::{History, Op},
+    report::Report,
+    world::{NODES, World},
+};
+use crate::{
+    api::Api,
+    compare::Held,
+    load::{Fate, attempt},
+};
+
+/// How soon after a fault every node must take a write and answer a linearizable read.
+const RECOVERS_WITHIN: Duration = Duration::from_secs(60);
+/// How long clients work before a fault, and after it.
+const CALM: Duration = Duration::from_millis(600);
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Decides every draw.
+    pub seed: u64,
+    /// No cycle begins after so long, once each kind of fault has come.
+    pub time: Duration,
+    /// The kinds of faults.
+    pub kinds: Vec<Kind>,
+}
+
+/// Runs it. Panics if the cluster does not recover; what clients saw that must not be is in the report.
+pub async fn run(plan: &Plan) -> Report {
+    println!("FAULTS_SEED={}", plan.seed);
+    let world = World::start().await;
+    let shared = Shared {
+        apis: (0..NODES).map(|node| world.cluster.admin(node)).collect(),
+        starts: Arc::clone(&world.starts),
+        history: Arc::<History>::default(),
+        unexpected: Arc::default(),
+    };
+    let mut run = Run {
+        began: Instant::now(),
+        first_term: world.term().await,
+        world,
+        shared,
+        ends: BTreeMap::new(),
+        report: Report {
+            seed: plan.seed,
+            ..Report::default()
+        },
+    };
+    let mut deck = Deck::new(plan.seed, plan.kinds.clone());
+    let mut cycle = 0;
+    while run.report.is_clean()
+        && (run.began.elapsed() < plan.time || cycle < plan.kinds.len() as u64)
+    {
+        cycle += 1;
+        run.cycle(cycle, &mut deck).await;
+    }
+    run.end().await
+}
+
+struct Run {
+    began: Instant,
+    world: World,
+    shared: Shared,
+    first_term: u64,
+    /// The last version of each name, when it was checked.
+    ends: BTreeMap<String, (u64, String)>,
+    report: Report,
+}
+
+impl Run {
+    async fn cycle(&mut self, cycle: u64, deck: &mut Deck) {
+        let fault = deck.draw(NODES);
+        let clients = Clients::start(&self.shared, cycle, self.report.seed);
+        tokio::time::sleep(CALM).await;
+        let how = self.world.strike(&fault).await;
+        let healed = Instant::now();
+        self.recover(cycle).await;
+        let recovered = healed.elapsed();
+        tokio::time::sleep(CALM).await;
+        clients.stop().await;
+        *self.report.faults.entry(fault.kind).or_default() += 1;
+        self.report.slowest_recovery = self.report.slowest_recovery.max(recovered);
+        let ops = self.shared.history.take();
+        self.report.count(&ops);
+        self.judge(cycle, ops).await;
+        println!(
+            "{cycle}: {:?} for {:.1?}, {how}; recovered in {recovered:.1?}; {} violations",
+            fault.kind,
+            fault.lasts,
+            self.report.violations.len()
+        );
+    }
+
+    /// Progress: every node is ready, takes a write, and shows in a linearizable read what was written
+    /// last, wherever that was.
+    async fn recover(&self, cycle: u64) {
+        let deadline = Instant::now() + RECOVERS_WITHIN;
+        self.world.cluster.wait_ready().await;
+        for place in 0..NODES {
+            let (name, mut tries) = (format!("progress/{cycle}-{place}"), 0);
+            loop {
+                tries += 1;
+                let body = json!({"name": format!("{name}-{tries}"), "value": "v"});
+                let api = &self.shared.apis[place];
+                if let Fate::Done(answer) = attempt(api, "POST", "/v1/secrets", Some(body)).await {
+                    answer.expect(201);
+                    break;
+                }
+                self.not_after(deadline, &format!("node {} takes no write", place + 1));
+            }
+            for reader in 0..NODES {
+                let path = format!("/v1/secrets/{name}-{tries}?consistency=linearizable");
+                loop {
+                    match self.shared.apis[reader].try_get(&path).await {
+                        Ok(answer) if answer.status == 200 => break,
+                        Ok(answer) if answer.status == 503 => {}
+                        other => panic!("node {}, {path}: {other:?}", reader + 1),
+                    }
+                    self.not_after(deadline, &format!("node {} reads nothing", reader + 1));
+                }
+            }
+        }
+    }
+
+    fn not_after(&self, deadline: Instant, what: &str) {
+        let late = Instant::now() > deadline;
+        assert!(!late, "{what} for {RECOVERS_WITHIN:?}\n{}", self.report);
+    }
+
+    /// Checks the cycle's names, and that all nodes hold the same of them.
+    async fn judge(&mut self, cycle: u64, ops: Vec<Op>) {
+        let prefix = format!("faults/{cycle}/");
+        let held = self.world.cluster.assert_equal(&prefix).await;
+        for name in names(cycle) {
+            let chain = chain(&self.shared.apis[0], &name, held.get(&name)).await;
+            let of_name: Vec<Op> = ops.iter().filter(|op| op.name == name).cloned().collect();
+            let began = Instant::now();
+            let judged = tokio::task::spawn_blocking({
+                let chain = chain.clone();
+                move || check(&of_name, &chain)
+            });
+            let violations = judged.await.expect("the checker");
+            self.report.checking += began.elapsed();
+            self.report.names += 1;
+            self.report.versions += chain.len() as u64;
+            let now = self.began.elapsed();
+            let violations = violations.into_iter().map(|violation| (violation, now));
+            self.report.violations.extend(violations);
+            if let Some(last) = chain.last() {
+                self.ends.insert(name, (chain.len() as u64, last.clone()));
+            }
+        }
+        let unexpected = &mut *self.shared.unexpected.lock().expect("no panic in there");
+        self.report.unexpected.append(unexpected);
+    }
+
+    /// All that was ever checked is as it was, at every node.
+    async fn end(mut self) -> Report {
+        let held = self.world.cluster.assert_equal("faults/").await;
+        for (name, (version, value)) in &self.ends {
+            let there = held
+                .get(name)
+                .map(|held| (held.version, held.value.as_str()));
+            if there != Some((*version, Some(value))) {
+                let what = format!("{name} was version {version}, {value}, and is {there:?}");
+                let kind = Wrong::ChangedVersion;
+                let violation = (Violation { kind, what }, self.began.elapsed());
+                self.report.violations.push(violation);
+            }
+        }
+        self.report.terms = self.world.term().await.saturating_sub(self.first_term);
+        self.report.took = self.began.elapsed();
+        self.report
+    }
+}
+
+/// Every version of a name, at one node.
+async fn chain(api: &Api, name: &str, held: Option<&Held>) -> Chain {
+    let mut chain = Chain::new();
+    for version in 1..=held.map_or(0, |held| held.version) {
+        let path = format!("/v1/secrets/{name}?version={version}");
+        let read = api.get(&path).await.expect(200);
+        chain.push(read.json["value"].as_str().expect("a value").to_owned());
+    }
+    chain
+}
