@@ -75,12 +75,15 @@ impl PowerCut {
         Self { record }
     }
 
-    /// Of a node that was killed: forgets what was not synced and, if the power went as well, takes
-    /// it out of the file that holds vote and log. Other files are left as they are. Returns how many
-    /// writes are gone.
-    pub fn undo(&self, node: &Node, power: bool) -> usize {
-        let record = fs::read(&self.record).unwrap_or_default();
+    /// Forgets what was not synced: the file system of a process that was only killed keeps it.
+    pub fn forget(&self) {
         fs::write(&self.record, "").expect("the record");
+    }
+
+    /// Takes what was not synced out of the file that holds vote and log, of a node that was killed.
+    /// Other files are left as they are. Returns how many writes are gone.
+    pub fn undo(&self, node: &Node) -> usize {
+        let record = fs::read(&self.record).expect("the record");
         let mut rest = record.as_slice();
         let mut kept = Vec::new();
         // What is cut short at the end was recorded for a write that was never made.
@@ -96,7 +99,7 @@ impl PowerCut {
             kept.push((number(0), number(8), old));
             rest = after;
         }
-        if !power || kept.is_empty() {
+        if kept.is_empty() {
             return 0;
         }
         let path = node.data_dir.join("log/db");

@@ -52,7 +52,7 @@ async fn whatever_happens_to_nodes_and_network_what_clients_see_can_be_explained
     let seed = number("FAULTS_SEED").unwrap_or_else(|| u64::from(fastrand::u32(..)));
     let plan = Plan {
         seed,
-        time: Duration::from_secs(number("FAULTS_SECS").unwrap_or(75)),
+        time: Duration::from_secs(number("FAULTS_SECS").unwrap_or(45)),
         kinds: kinds(),
     };
     let report = run(&plan).await;

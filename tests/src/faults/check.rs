@@ -250,31 +250,7 @@ fn linearizable<'a>(spans: impl IntoIterator<Item = &'a Span>) -> bool {
 fn shortest(spans: &[Span]) -> String {
     let mut by_end: Vec<&Span> = spans.iter().collect();
     by_end.sort_by_key(|span| span.to);
-    // Writes that had begun may have taken effect; other calls that had not ended say nothing yet.
-    let part = |ended: usize| {
-        let until = ended.checked_sub(1).and_then(|last| by_end.get(last));
-        let until = until.map_or(0, |span| span.to);
-        let begun = by_end
-            .iter()
-            .skip(ended)
-            .filter(move |span| span.from < until && matches!(span.step, Step::Write(_)));
-        by_end
-            .iter()
-            .take(ended)
-            .copied()
-            .chain(begun.copied())
-            .collect::<Vec<_>>()
-    };
-    let explained = |ended: usize| {
-        let (spans, open) = (part(ended), ended);
-        let ended = spans.iter().enumerate().map(|(place, span)| Span {
-            from: span.from,
-            to: if place < open { span.to } else { u64::MAX },
-            step: span.step.clone(),
-            shown: String::new(),
-        });
-        linearizable(&ended.collect::<Vec<_>>())
-    };
+    let explained = |ended: usize| linearizable(&part(&by_end, ended));
     let (mut fine, mut wrong) = (0, by_end.len());
     while fine + 1 < wrong {
         let middle = usize::midpoint(fine, wrong);
@@ -291,4 +267,33 @@ fn shortest(spans: &[Span]) -> String {
         "no order explains the last of these:\n    {}",
         lines.join("\n    ")
     )
+}
+
+/// What can be said of the history when so many of its calls had ended. Of those under way, reads say
+/// nothing yet; and a write may have taken effect, if all versions before it can have as well.
+fn part(by_end: &[&Span], ended: usize) -> Vec<Span> {
+    let (ended, later) = by_end.split_at(ended);
+    let until = ended.last().map_or(0, |span| span.to);
+    let begun = || later.iter().filter(|span| span.from < until);
+    let version = |span: &Span| match &span.step {
+        Step::Write(new) => Some(new.version),
+        _ => None,
+    };
+    let versions: BTreeSet<u64> = ended
+        .iter()
+        .chain(begun())
+        .filter_map(|span| version(span))
+        .collect();
+    let reached = (1..).find(|next| !versions.contains(next)).unwrap_or(1);
+    let open = begun().filter(|span| version(span).is_some_and(|version| version < reached));
+    let open = open.map(|span| (u64::MAX, *span));
+    let spans = ended.iter().map(|span| (span.to, *span)).chain(open);
+    spans
+        .map(|(to, span)| Span {
+            from: span.from,
+            to,
+            step: span.step.clone(),
+            shown: String::new(),
+        })
+        .collect()
 }

@@ -86,10 +86,13 @@ fn the_excerpt_ends_with_what_cannot_be() {
     for n in 0..40 {
         history.push((2 + 2 * n, 3 + 2 * n, Call::Read, found(1, "a")));
     }
+    // Under way for long, and after another that is not sent yet.
+    history.push((3, 99, put("d"), Outcome::Written(4)));
     history.push((90, 91, put("b"), Outcome::Written(2)));
     history.push((92, 93, Call::Read, found(1, "a")));
     history.push((94, 95, Call::Read, found(2, "b")));
-    let wrong = check(&ops(&history), &chain(&["a", "b"]));
+    history.push((96, 97, put("c"), Outcome::Written(3)));
+    let wrong = check(&ops(&history), &chain(&["a", "b", "c", "d"]));
     let last = wrong[0].what.lines().last().unwrap_or_default();
     assert!(last.contains("began: 92"), "{last}");
 }

@@ -8,6 +8,9 @@ use super::{
     history::{Call, Op, Outcome},
 };
 
+/// Violations of a kind that are shown; all are counted.
+const SHOWN: usize = 10;
+
 /// The figures of a run.
 #[derive(Default, Debug)]
 pub struct Report {
@@ -88,12 +91,14 @@ impl fmt::Display for Report {
             "checked: {} names with {} versions, in {:.1?}",
             self.names, self.versions, self.checking
         )?;
+        let mut shown: BTreeMap<_, usize> = BTreeMap::new();
         for (violation, after) in &self.violations {
-            writeln!(
-                f,
-                "{:?} after {after:.0?}: {}",
-                violation.kind, violation.what
-            )?;
+            let Violation { kind, what } = violation;
+            let shown = shown.entry(*kind).or_default();
+            *shown += 1;
+            if *shown <= SHOWN {
+                writeln!(f, "{kind:?} after {after:.0?}: {what}")?;
+            }
         }
         for answer in &self.unexpected {
             writeln!(f, "an unexpected answer: {answer}")?;

@@ -22,6 +22,9 @@ use crate::{
 pub const NODES: usize = 3;
 const API_PORT: u16 = 8200;
 const RAFT_PORT: u16 = 8201;
+/// How long a node may take to say who leads.
+const ASK_WITHIN: Duration = Duration::from_millis(700);
+const BETWEEN_STARTS: Duration = Duration::from_millis(300);
 
 /// The cluster and its surroundings. Dropping it ends the processes and removes the network.
 pub struct World {
@@ -80,107 +83,144 @@ impl World {
 
     fn start_node(&mut self, node: usize) {
         self.starts[node].fetch_add(1, Ordering::SeqCst);
+        self.powers[node].forget();
         self.cluster.nodes[node].start();
     }
 
-    /// Does a fault from its beginning to its end. Afterwards nothing is wrong any more, but for what
-    /// the cluster makes of it. Returns whose it was and by which means, for the log.
-    pub async fn strike(&mut self, fault: &Fault) -> String {
-        let node = if fault.leader {
-            self.cluster.leader().await
-        } else {
-            fault.node
-        };
-        let mut random = fastrand::Rng::with_seed(fault.seed);
-        let means = match fault.kind {
-            Kind::CutOff
-            | Kind::Deaf
-            | Kind::Mute
-            | Kind::Split
-            | Kind::Flapping
-            | Kind::Loss
-            | Kind::SlowLink => self.strike_network(fault, node, &mut random).await,
-            Kind::Kill => {
-                self.cluster.nodes[node].kill();
-                tokio::time::sleep(fault.lasts).await;
-                self.start_node(node);
-                "SIGKILL".to_owned()
+    /// Does faults from their beginnings to their ends, which overlap. Afterwards nothing is wrong any
+    /// more, but for what the cluster makes of it. Returns what was done to whom, for the log.
+    pub async fn strike(&mut self, faults: &[Fault]) -> String {
+        let (mut done, mut struck) = (Vec::new(), Vec::new());
+        for fault in faults {
+            let leader = if fault.leader {
+                self.leader().await
+            } else {
+                None
+            };
+            let node = leader.unwrap_or(fault.node);
+            let mut random = fastrand::Rng::with_seed(fault.seed);
+            let means = self.begin(fault.kind, node, &mut random);
+            let whose = if leader.is_some() { " (leader)" } else { "" };
+            done.push(format!(
+                "{:?} at node {}{whose} for {:.1?} {means}",
+                fault.kind,
+                node + 1,
+                fault.lasts
+            ));
+            struck.push((fault.kind, node));
+            self.hold(fault, node, &mut random).await;
+        }
+        for (kind, node) in struck.into_iter().rev() {
+            if let Some(more) = self.end(kind, node).await {
+                done.push(more);
             }
-            Kind::KillAll => self.kill_all(fault, false, &mut random).await,
-            Kind::PowerCut => self.kill_all(fault, true, &mut random).await,
-            Kind::Pause => {
-                self.cluster.nodes[node].signal(Signal::STOP);
-                tokio::time::sleep(fault.lasts).await;
-                self.cluster.nodes[node].signal(Signal::CONT);
-                "SIGSTOP".to_owned()
-            }
-            Kind::SlowDisk => {
-                let by = Duration::from_millis(random.u64(30..1_500));
-                self.disks[node].slow_down(by);
-                tokio::time::sleep(fault.lasts).await;
-                self.disks[node].heal();
-                format!("syncs take {by:?} longer")
-            }
-            Kind::DiskFails => {
-                self.disks[node].break_down();
-                tokio::time::sleep(fault.lasts).await;
-                self.disks[node].heal();
-                self.cluster.nodes[node].kill();
-                self.start_node(node);
-                "EIO".to_owned()
-            }
-            Kind::Clock => {
-                let secs = if random.bool() { 3_600 } else { -3_600 };
-                self.clocks[node].set(secs);
-                tokio::time::sleep(fault.lasts).await;
-                self.clocks[node].set(0);
-                format!("{secs} s")
-            }
-        };
-        let leader = if fault.leader { " (leader)" } else { "" };
-        format!("node {}{leader} {means}", node + 1)
+        }
+        done.join("; ")
     }
 
-    async fn strike_network(
-        &self,
-        fault: &Fault,
-        node: usize,
-        random: &mut fastrand::Rng,
-    ) -> String {
+    fn begin(&mut self, kind: Kind, node: usize, random: &mut fastrand::Rng) -> String {
         let (net, others) = (&self.net, self.net.others(node));
-        let mut means = String::new();
-        match fault.kind {
-            Kind::CutOff => self.cut_off(node),
+        match kind {
+            Kind::CutOff | Kind::Flapping => self.cut_off(node),
             Kind::Deaf => net.cut(node, &others),
             Kind::Mute => others.iter().for_each(|other| net.cut(*other, &[node])),
             Kind::Split => {
                 let other = others[random.usize(0..others.len())];
                 net.cut(node, &[other]);
                 net.cut(other, &[node]);
-                means = format!("and node {}", other + 1);
+                return format!("from node {}", other + 1);
             }
             Kind::Loss => {
                 let percent = random.u32(5..50);
                 (0..NODES).for_each(|node| net.lose(node, percent));
-                means = format!("all nodes: {percent} of 100 packets");
+                return format!("and all others: {percent} of 100 packets");
             }
-            Kind::SlowLink => net.slow(node).clone_into(&mut means),
-            _ => {
-                let began = Instant::now();
-                while began.elapsed() < fault.lasts {
-                    for _ in 0..2 {
-                        self.cut_off(node);
-                        tokio::time::sleep(Duration::from_millis(random.u64(50..1_000))).await;
-                        net.heal();
-                        tokio::time::sleep(Duration::from_millis(random.u64(50..1_000))).await;
-                    }
-                }
-                return means;
+            Kind::SlowLink => return format!("by {}", net.slow(node)),
+            Kind::Kill => self.cluster.nodes[node].kill(),
+            Kind::KillAll => self.kill_all(),
+            Kind::PowerCut => {
+                // So that there is something to lose.
+                let by = Duration::from_millis(random.u64(2..80));
+                self.disks.iter().for_each(|disk| disk.slow_down(by));
+            }
+            Kind::Pause => self.signal(node, Signal::STOP),
+            Kind::SlowDisk => {
+                let by = Duration::from_millis(random.u64(30..1_500));
+                self.disks[node].slow_down(by);
+                return format!("by {by:?} a sync");
+            }
+            Kind::DiskFails => self.disks[node].break_down(),
+            Kind::Clock => {
+                let secs = if random.bool() { 3_600 } else { -3_600 };
+                self.clocks[node].set(secs);
+                return format!("by {secs} s");
             }
         }
-        tokio::time::sleep(fault.lasts).await;
-        net.heal();
-        means
+        String::new()
+    }
+
+    async fn hold(&self, fault: &Fault, node: usize, random: &mut fastrand::Rng) {
+        let began = Instant::now();
+        while fault.kind == Kind::Flapping && began.elapsed() < fault.lasts {
+            tokio::time::sleep(Duration::from_millis(random.u64(50..1_000))).await;
+            self.net.heal();
+            tokio::time::sleep(Duration::from_millis(random.u64(50..1_000))).await;
+            self.cut_off(node);
+        }
+        tokio::time::sleep(fault.lasts.saturating_sub(began.elapsed())).await;
+    }
+
+    async fn end(&mut self, kind: Kind, node: usize) -> Option<String> {
+        match kind {
+            Kind::CutOff
+            | Kind::Flapping
+            | Kind::Deaf
+            | Kind::Mute
+            | Kind::Split
+            | Kind::Loss
+            | Kind::SlowLink => self.net.heal(),
+            Kind::Kill => self.start_node(node),
+            Kind::KillAll => self.start_all(node).await,
+            Kind::PowerCut => {
+                self.kill_all();
+                let nodes = self.cluster.nodes.iter().zip(&self.powers);
+                let gone: usize = nodes.map(|(node, power)| power.undo(node)).sum();
+                self.disks.iter().for_each(FailingDisk::heal);
+                self.start_all(node).await;
+                return Some(format!("{gone} writes that were not synced are gone"));
+            }
+            Kind::Pause => self.signal(node, Signal::CONT),
+            Kind::SlowDisk => self.disks[node].heal(),
+            Kind::DiskFails => {
+                self.disks[node].heal();
+                self.cluster.nodes[node].kill();
+                self.start_node(node);
+            }
+            Kind::Clock => self.clocks[node].set(0),
+        }
+        None
+    }
+
+    /// Who leads, if any node says so soon.
+    async fn leader(&self) -> Option<usize> {
+        for place in 0..NODES {
+            let api = self.cluster.admin(place);
+            let asked = tokio::time::timeout(ASK_WITHIN, api.try_get("/v1/admin/cluster"));
+            let Ok(Ok(view)) = asked.await else { continue };
+            let leader = view.json["leader"].as_str().unwrap_or_default();
+            let found = self.cluster.nodes.iter().position(|node| node.id == leader);
+            if found.is_some() {
+                return found;
+            }
+        }
+        None
+    }
+
+    fn signal(&self, node: usize, signal: Signal) {
+        let node = &self.cluster.nodes[node];
+        if node.is_running() {
+            node.signal(signal);
+        }
     }
 
     fn cut_off(&self, node: usize) {
@@ -191,26 +231,18 @@ impl World {
             .for_each(|other| self.net.cut(*other, &[node]));
     }
 
-    async fn kill_all(&mut self, fault: &Fault, power: bool, random: &mut fastrand::Rng) -> String {
-        for node in &self.cluster.nodes {
-            node.signal(Signal::KILL);
+    fn kill_all(&mut self) {
+        for node in 0..NODES {
+            self.signal(node, Signal::KILL);
         }
         self.cluster.nodes.iter_mut().for_each(Node::kill);
-        let mut writes = 0;
-        for (node, cut) in self.cluster.nodes.iter().zip(&self.powers) {
-            writes += cut.undo(node, power);
-        }
-        // In any order, and not at once.
-        let mut order: Vec<usize> = (0..NODES).collect();
-        random.shuffle(&mut order);
-        for node in order {
-            tokio::time::sleep(fault.lasts / 8).await;
-            self.start_node(node);
-        }
-        if power {
-            format!("all nodes, {writes} writes that were not synced are gone")
-        } else {
-            "all nodes".to_owned()
+    }
+
+    /// Starts all nodes, from `first` on and not at once.
+    async fn start_all(&mut self, first: usize) {
+        for node in 0..NODES {
+            self.start_node((first + node) % NODES);
+            tokio::time::sleep(BETWEEN_STARTS).await;
         }
     }
 
