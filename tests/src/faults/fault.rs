@@ -31,13 +31,15 @@ pub enum Kind {
     SlowDisk,
     /// One node's writes and syncs fail; it is killed, and started with a disk that works.
     DiskFails,
+    /// One node dies, and comes back with an empty disk.
+    LostDisk,
     /// One node's clock is an hour off, and then right again.
     Clock,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::CutOff,
         Self::Deaf,
         Self::Mute,
@@ -51,6 +53,7 @@ impl Kind {
         Self::Pause,
         Self::SlowDisk,
         Self::DiskFails,
+        Self::LostDisk,
         Self::Clock,
     ];
 
@@ -64,7 +67,7 @@ impl Kind {
             | Self::Flapping
             | Self::Loss
             | Self::SlowLink => Subject::Network,
-            Self::Kill | Self::Pause => Subject::Process,
+            Self::Kill | Self::Pause | Self::LostDisk => Subject::Process,
             Self::SlowDisk | Self::DiskFails => Subject::Disk,
             Self::Clock => Subject::Clock,
             Self::KillAll | Self::PowerCut => Subject::Everything,

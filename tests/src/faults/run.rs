@@ -41,7 +41,7 @@ pub struct Plan {
 /// Runs it. Panics if the cluster does not recover; what clients saw that must not be is in the report.
 pub async fn run(plan: &Plan) -> Report {
     println!("FAULTS_SEED={}", plan.seed);
-    let world = World::start().await;
+    let world = World::start(plan.seed).await;
     let shared = Shared {
         apis: (0..NODES).map(|node| world.cluster.admin(node)).collect(),
         starts: Arc::clone(&world.starts),

@@ -2,6 +2,7 @@
 //! done and undone.
 
 use std::{
+    fs,
     sync::{Arc, atomic::AtomicU32, atomic::Ordering},
     time::{Duration, Instant},
 };
@@ -24,6 +25,9 @@ const API_PORT: u16 = 8200;
 const RAFT_PORT: u16 = 8201;
 /// How long a node may take to say who leads.
 const ASK_WITHIN: Duration = Duration::from_millis(700);
+/// Entries of log between two snapshots: few, so that who was away is sent a snapshot; some; and the
+/// server's own choice.
+const SNAPSHOTS_AFTER: [u64; 3] = [60, 400, 20_000];
 const BETWEEN_STARTS: Duration = Duration::from_millis(300);
 
 /// The cluster and its surroundings. Dropping it ends the processes and removes the network.
@@ -39,8 +43,11 @@ pub struct World {
 }
 
 impl World {
-    /// Everything up and ready.
-    pub async fn start() -> Self {
+    /// Everything up and ready. The seed says how often snapshots are taken.
+    pub async fn start(seed: u64) -> Self {
+        let snapshots = fastrand::Rng::with_seed(seed).choice(SNAPSHOTS_AFTER);
+        let snapshots = snapshots.expect("a choice").to_string();
+        println!("a snapshot after {snapshots} entries");
         let net = Net::up(NODES);
         let peers: Vec<String> = (0..NODES)
             .map(|node| format!("{}={}:{RAFT_PORT}", node + 1, net.address(node)))
@@ -50,6 +57,7 @@ impl World {
             ("VAULT_ALLOWED_IPS", net.outside().to_string()),
             ("VAULT_RAFT_PLAINTEXT", "wireguard".to_owned()),
             ("VAULT_REQUEST_TIMEOUT_SECS", "5".to_owned()),
+            ("VAULT_SNAPSHOT_LOG_ENTRIES", snapshots),
         ];
         let settings: Vec<_> = settings.iter().map(|(k, v)| (*k, v.as_str())).collect();
         let mut cluster = Cluster::prepare(NODES, &settings);
@@ -81,7 +89,11 @@ impl World {
         world
     }
 
+    /// Starts a node, unless another fault has ended with that already.
     fn start_node(&mut self, node: usize) {
+        if self.cluster.nodes[node].is_running() {
+            return;
+        }
         self.starts[node].fetch_add(1, Ordering::SeqCst);
         self.powers[node].forget();
         self.cluster.nodes[node].start();
@@ -150,6 +162,11 @@ impl World {
                 return format!("by {by:?} a sync");
             }
             Kind::DiskFails => self.disks[node].break_down(),
+            Kind::LostDisk => {
+                let node = &mut self.cluster.nodes[node];
+                node.kill();
+                fs::remove_dir_all(&node.data_dir).expect("a data directory");
+            }
             Kind::Clock => {
                 let secs = if random.bool() { 3_600 } else { -3_600 };
                 self.clocks[node].set(secs);
@@ -179,7 +196,7 @@ impl World {
             | Kind::Split
             | Kind::Loss
             | Kind::SlowLink => self.net.heal(),
-            Kind::Kill => self.start_node(node),
+            Kind::Kill | Kind::LostDisk => self.start_node(node),
             Kind::KillAll => self.start_all(node).await,
             Kind::PowerCut => {
                 self.kill_all();
