@@ -40,6 +40,10 @@ pub enum Kind {
     NotLinearizable,
     /// A client's local reads at one node went back.
     WentBack,
+    /// With every fault over, a node did not become ready, took no write, or answered no read.
+    NotRecovered,
+    /// Two nodes that have applied the same hold different things.
+    Diverged,
 }
 
 /// A register of version and value, which starts as version 0.

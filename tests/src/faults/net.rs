@@ -4,9 +4,9 @@
 //! `netem` where the kernel has it; else a link so narrow that packets queue (`tbf`).
 
 use std::{
+    fs,
     io::Write as _,
     net::Ipv4Addr,
-    path::Path,
     process::{Command, Stdio},
 };
 
@@ -153,6 +153,9 @@ impl Net {
 impl Drop for Net {
     fn drop(&mut self) {
         for node in 0..self.count {
+            // Sockets of the dead may keep a namespace alive, and with it its link, for a while.
+            let port = format!("{}v{node}", self.tag);
+            try_run("ip", &["link", "del", &port], "").ok();
             remove_space(&self.space(node));
         }
         try_run("ip", &["link", "del", &self.tag], "").ok();
@@ -169,11 +172,14 @@ fn remove_leftovers() {
             remove_space(space);
         }
     }
-    let links = output("ip", &["-o", "link", "show", "type", "bridge"]);
+    let links = output("ip", &["-o", "link", "show"]);
     for line in links.lines() {
-        let tag = line.split(": ").nth(1).unwrap_or_default();
-        if is_leftover(tag) {
-            try_run("ip", &["link", "del", tag], "").ok();
+        let link = line
+            .split([' ', ':', '@'])
+            .find(|word| word.starts_with(PREFIX));
+        let link = link.unwrap_or_default();
+        if is_leftover(link.split('v').next().unwrap_or_default()) {
+            try_run("ip", &["link", "del", link], "").ok();
         }
     }
 }
@@ -183,7 +189,9 @@ fn is_leftover(tag: &str) -> bool {
     let pid = tag
         .strip_prefix(PREFIX)
         .and_then(|pid| pid.parse::<u32>().ok());
-    pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    // A process that ended and that nobody has asked about is there still, without a command line.
+    let command = |pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    pid.is_some_and(|pid| command(pid).is_empty())
 }
 
 /// Ends whatever runs in a namespace, and removes it.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fs,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -38,7 +39,7 @@ pub struct Plan {
     pub kinds: Vec<Kind>,
 }
 
-/// Runs it. Panics if the cluster does not recover; what clients saw that must not be is in the report.
+/// Runs it, up to the first cycle in which something is found that must not be.
 pub async fn run(plan: &Plan) -> Report {
     println!("FAULTS_SEED={}", plan.seed);
     let world = World::start(plan.seed).await;
@@ -87,7 +88,7 @@ impl Run {
         tokio::time::sleep(CALM).await;
         let how = self.world.strike(&faults).await;
         let healed = Instant::now();
-        self.recover(cycle).await;
+        let recovery = self.recover(cycle).await;
         let recovered = healed.elapsed();
         tokio::time::sleep(CALM).await;
         clients.stop().await;
@@ -97,16 +98,24 @@ impl Run {
         self.report.slowest_recovery = self.report.slowest_recovery.max(recovered);
         let ops = self.shared.history.take();
         self.report.count(&ops);
-        self.judge(cycle, ops).await;
+        match recovery {
+            Ok(()) => self.judge(cycle, ops).await,
+            Err(what) => self.found(Wrong::NotRecovered, what),
+        }
         let wrong = self.report.violations.len();
         println!("{cycle}: {how}; recovered in {recovered:.1?}; {wrong} violations");
     }
 
     /// Progress: every node is ready, takes a write, and shows in a linearizable read what was written
-    /// last, wherever that was.
-    async fn recover(&mut self, cycle: u64) {
+    /// last, wherever that was. The error says which node did not in time.
+    async fn recover(&mut self, cycle: u64) -> Result<(), String> {
         let deadline = Instant::now() + RECOVERS_WITHIN;
-        self.world.cluster.wait_ready().await;
+        for place in 0..NODES {
+            let ready = || self.world.cluster.nodes[place].api();
+            while !matches!(ready().try_get("/readyz").await, Ok(answer) if answer.status == 200) {
+                in_time(deadline, place, "is not ready").await?;
+            }
+        }
         for place in 0..NODES {
             let (name, mut tries) = (format!("progress/{cycle}-{place}"), 0);
             loop {
@@ -117,7 +126,7 @@ impl Run {
                     answer.expect(201);
                     break;
                 }
-                self.not_after(deadline, &format!("node {} takes no write", place + 1));
+                in_time(deadline, place, "takes no write").await?;
             }
             for reader in 0..NODES {
                 let path = format!("/v1/secrets/{name}-{tries}?consistency=linearizable");
@@ -132,10 +141,11 @@ impl Run {
                         }
                         Err(_) => {}
                     }
-                    self.not_after(deadline, &format!("node {} reads nothing", reader + 1));
+                    in_time(deadline, reader, "answers no read").await?;
                 }
             }
         }
+        Ok(())
     }
 
     fn found(&mut self, kind: Wrong, what: String) {
@@ -145,15 +155,30 @@ impl Run {
             .push((Violation { kind, what }, after));
     }
 
-    fn not_after(&self, deadline: Instant, what: &str) {
-        let late = Instant::now() > deadline;
-        assert!(!late, "{what} for {RECOVERS_WITHIN:?}\n{}", self.report);
+    /// What the first node holds below a prefix once all are level; the others must hold the same.
+    async fn held(&mut self, prefix: &str) -> BTreeMap<String, Held> {
+        let index = self.world.cluster.wait_level().await;
+        let first = self.world.cluster.held_by(0, prefix).await;
+        for place in 1..NODES {
+            let other = self.world.cluster.held_by(place, prefix).await;
+            for name in first.keys().chain(other.keys()) {
+                let held = [first.get(name), other.get(name)];
+                if held[0] != held[1] {
+                    let what = format!(
+                        "{name} at index {index}, nodes 1 and {}: {held:?}",
+                        place + 1
+                    );
+                    self.found(Wrong::Diverged, what);
+                }
+            }
+        }
+        first
     }
 
     /// Checks the cycle's names, and that all nodes hold the same of them.
     async fn judge(&mut self, cycle: u64, ops: Vec<Op>) {
         let prefix = format!("faults/{cycle}/");
-        let held = self.world.cluster.assert_equal(&prefix).await;
+        let held = self.held(&prefix).await;
         for name in names(cycle) {
             let chain = chain(&self.shared.apis[0], &name, held.get(&name)).await;
             let of_name: Vec<Op> = ops.iter().filter(|op| op.name == name).cloned().collect();
@@ -176,22 +201,49 @@ impl Run {
         self.report.unexpected.append(unexpected);
     }
 
-    /// All that was ever checked is as it was, at every node.
+    /// All that was ever checked is as it was, at every node. A run that found something ends where it
+    /// is, and leaves the nodes' logs.
     async fn end(mut self) -> Report {
-        let held = self.world.cluster.assert_equal("faults/").await;
-        for (name, (version, value)) in std::mem::take(&mut self.ends) {
-            let there = held
-                .get(&name)
-                .map(|held| (held.version, held.value.as_str()));
-            if there != Some((version, Some(value.as_str()))) {
-                let what = format!("{name} was version {version}, {value}, and is {there:?}");
-                self.found(Wrong::ChangedVersion, what);
+        if self.report.is_clean() {
+            let held = self.held("faults/").await;
+            for (name, (version, value)) in std::mem::take(&mut self.ends) {
+                let there = held.get(&name);
+                let there = there.map(|held| (held.version, held.value.as_str()));
+                if there != Some((version, Some(value.as_str()))) {
+                    let what = format!("{name} was version {version}, {value}, and is {there:?}");
+                    self.found(Wrong::ChangedVersion, what);
+                }
             }
+        }
+        if !self.report.is_clean() {
+            self.keep_logs();
         }
         self.report.terms = self.world.term().await.saturating_sub(self.first_term);
         self.report.took = self.began.elapsed();
         self.report
     }
+
+    fn keep_logs(&self) {
+        let dir = std::env::temp_dir().join(format!("strongroom-faults-{}", self.report.seed));
+        fs::create_dir_all(&dir).expect("a directory");
+        for node in &self.world.cluster.nodes {
+            let path = dir.join(format!("node-{}.log", node.id));
+            fs::write(path, node.log_text()).expect("a log");
+        }
+        println!("the nodes' logs are in {}", dir.display());
+    }
+}
+
+/// A pause before the next try, if there may be one.
+async fn in_time(deadline: Instant, node: usize, what: &str) -> Result<(), String> {
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    if Instant::now() > deadline {
+        return Err(format!(
+            "node {} {what} after {RECOVERS_WITHIN:?}",
+            node + 1
+        ));
+    }
+    Ok(())
 }
 
 /// Every version of a name, at one node.
