@@ -28,6 +28,8 @@ pub struct Report {
     pub versions: u64,
     /// How far the term went up: elections, those without a winner included.
     pub terms: u64,
+    /// Snapshots that nodes took over from others.
+    pub snapshots: usize,
     /// From the end of a fault to a write and a linearizable read at every node, at the longest.
     pub slowest_recovery: Duration,
     /// Time spent in the checker.
@@ -83,8 +85,8 @@ impl fmt::Display for Report {
         }
         writeln!(
             f,
-            "terms went up by {}; slowest recovery {:.1?}",
-            self.terms, self.slowest_recovery
+            "terms went up by {}; {} snapshots sent; slowest recovery {:.1?}",
+            self.terms, self.snapshots, self.slowest_recovery
         )?;
         writeln!(
             f,

@@ -21,10 +21,13 @@ use crate::{
     api::Api,
     compare::Held,
     load::{Fate, attempt},
+    node::Node,
 };
 
 /// How soon after a fault every node must take a write and answer a linearizable read.
 const RECOVERS_WITHIN: Duration = Duration::from_secs(60);
+/// What a node logs when it has taken over the leader's snapshot.
+const BY_SNAPSHOT: &str = "installed a snapshot";
 /// How long clients work before a fault, and after it.
 const CALM: Duration = Duration::from_millis(600);
 
@@ -219,6 +222,8 @@ impl Run {
             self.keep_logs();
         }
         self.report.terms = self.world.term().await.saturating_sub(self.first_term);
+        let logs = self.world.cluster.nodes.iter().map(Node::log_text);
+        self.report.snapshots = logs.map(|log| log.matches(BY_SNAPSHOT).count()).sum();
         self.report.took = self.began.elapsed();
         self.report
     }
