@@ -14,6 +14,7 @@ pub mod backup;
 pub mod canary;
 pub mod cluster;
 pub mod compare;
+pub mod faults;
 pub mod kms_cluster;
 pub mod load;
 pub mod node;

@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fs::{self, File},
-    net::TcpListener,
+    net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -55,8 +55,10 @@ pub fn free_port() -> u16 {
 pub struct Node {
     /// `NODE_ID`.
     pub id: String,
-    /// Its API's port on 127.0.0.1.
+    /// Its API's port on 127.0.0.1, or on its address in a network namespace.
     pub api_port: u16,
+    /// The network namespace that it runs in, and its address there.
+    pub netns: Option<(String, Ipv4Addr)>,
     /// Its data directory.
     pub data_dir: PathBuf,
     /// Its settings.
@@ -82,6 +84,7 @@ impl Node {
         Self {
             id: id.to_owned(),
             api_port,
+            netns: None,
             data_dir,
             env: all,
             log,
@@ -97,7 +100,15 @@ impl Node {
             .append(true)
             .open(&self.log)
             .expect("a log file");
-        let mut command = Command::new(binary());
+        let mut command = match &self.netns {
+            None => Command::new(binary()),
+            Some((name, _)) => {
+                // It puts the server in its own place: signals go to the right process.
+                let mut command = Command::new("ip");
+                command.args(["netns", "exec", name]).arg(binary());
+                command
+            }
+        };
         command.arg("server").stdin(Stdio::null());
         for (key, _) in std::env::vars_os() {
             if key.to_string_lossy().starts_with("VAULT_") || key == "NODE_ID" {
@@ -166,7 +177,11 @@ impl Node {
 
     /// Its API, without a token.
     pub fn api(&self) -> Api {
-        Api::new(&format!("http://127.0.0.1:{}", self.api_port))
+        let host = self
+            .netns
+            .as_ref()
+            .map_or(Ipv4Addr::LOCALHOST, |(_, host)| *host);
+        Api::new(&format!("http://{host}:{}", self.api_port))
     }
 
     /// Waits until `/readyz` says 200.

@@ -1,8 +1,9 @@
 //! What fails on command, preloaded into a node: a disk (`tests/shim/eio.c`), a clock
-//! (`tests/shim/clock.c`).
+//! (`tests/shim/clock.c`), the power (`tests/shim/undo.c`).
 
 use std::{
-    fs,
+    fs::{self, File},
+    os::unix::fs::FileExt as _,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -24,6 +25,15 @@ fn compiled(name: &str, scratch: &Path) -> PathBuf {
     shim
 }
 
+/// Has the node start with this shim beside those that it has.
+fn preload(node: &mut Node, shim: &Path) {
+    let all = node.env.entry("LD_PRELOAD".to_owned()).or_default();
+    if !all.is_empty() {
+        all.push(':');
+    }
+    all.push_str(&shim.display().to_string());
+}
+
 /// One node's wall clock.
 pub struct WrongClock {
     control: PathBuf,
@@ -34,9 +44,9 @@ impl WrongClock {
     pub fn install(node: &mut Node, scratch: &Path) -> Self {
         let shim = compiled("clock", scratch);
         let control = scratch.join(format!("node-{}.clock", node.id));
-        for (key, path) in [("LD_PRELOAD", &shim), ("CLOCK_CONTROL", &control)] {
-            node.env.insert(key.to_owned(), path.display().to_string());
-        }
+        preload(node, &shim);
+        let path = control.display().to_string();
+        node.env.insert("CLOCK_CONTROL".to_owned(), path);
         Self { control }
     }
 
@@ -45,6 +55,60 @@ impl WrongClock {
         let aside = self.control.with_extension("new");
         fs::write(&aside, ahead_secs.to_string()).expect("the control file");
         fs::rename(&aside, &self.control).expect("the control file");
+    }
+}
+
+/// One node's power: what its store had not synced can be taken back.
+pub struct PowerCut {
+    record: PathBuf,
+}
+
+impl PowerCut {
+    /// Builds the shim below `scratch`, and has the node, which must not be running, start with it.
+    pub fn install(node: &mut Node, scratch: &Path) -> Self {
+        let shim = compiled("undo", scratch);
+        let record = scratch.join(format!("node-{}.undo", node.id));
+        preload(node, &shim);
+        for (key, path) in [("UNDO_DIR", &node.data_dir), ("UNDO_FILE", &record)] {
+            node.env.insert(key.to_owned(), path.display().to_string());
+        }
+        Self { record }
+    }
+
+    /// Forgets what was not synced: the file system of a process that was only killed keeps it.
+    pub fn forget(&self) {
+        fs::write(&self.record, "").expect("the record");
+    }
+
+    /// Takes what was not synced out of the file that holds vote and log, of a node that was killed.
+    /// Other files are left as they are. Returns how many writes are gone.
+    pub fn undo(&self, node: &Node) -> usize {
+        let record = fs::read(&self.record).expect("the record");
+        let mut rest = record.as_slice();
+        let mut kept = Vec::new();
+        // What is cut short at the end was recorded for a write that was never made.
+        while let Some((head, bytes)) = rest.split_at_checked(24) {
+            let number = |at: usize| {
+                let bytes = head[at..at + 8].try_into().expect("eight bytes");
+                u64::from_ne_bytes(bytes)
+            };
+            let count = usize::try_from(number(16)).expect("a length");
+            let Some((old, after)) = bytes.split_at_checked(count) else {
+                break;
+            };
+            kept.push((number(0), number(8), old));
+            rest = after;
+        }
+        if kept.is_empty() {
+            return 0;
+        }
+        let path = node.data_dir.join("log/db");
+        let db = File::options().write(true).open(path).expect("the store");
+        for (length, at, old) in kept.iter().rev() {
+            db.set_len(*length).expect("the store");
+            db.write_all_at(old, *at).expect("the store");
+        }
+        kept.len()
     }
 }
 
@@ -59,11 +123,8 @@ impl FailingDisk {
     pub fn install(node: &mut Node, scratch: &Path, dir: &Path) -> Self {
         let shim = compiled("eio", scratch);
         let control = scratch.join(format!("node-{}.eio", node.id));
-        for (key, path) in [
-            ("LD_PRELOAD", shim.as_path()),
-            ("EIO_DIR", dir),
-            ("EIO_CONTROL", control.as_path()),
-        ] {
+        preload(node, &shim);
+        for (key, path) in [("EIO_DIR", dir), ("EIO_CONTROL", control.as_path())] {
             node.env.insert(key.to_owned(), path.display().to_string());
         }
         Self { control }
