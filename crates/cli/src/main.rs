@@ -3,6 +3,7 @@
 mod alloc;
 mod audit;
 mod dev;
+mod recover;
 mod server;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -42,6 +43,8 @@ enum Command {
         #[arg(long)]
         data_dir: Option<PathBuf>,
     },
+    /// Make a cluster of one out of what a node holds, when most of the others are gone for good.
+    Recover(recover::Arguments),
     /// Look at a node's audit trail.
     Audit {
         #[command(subcommand)]
@@ -67,6 +70,7 @@ fn main() -> ExitCode {
             check_config: false,
         } => server::run(),
         Command::Dev { port, data_dir } => dev::run(port, data_dir),
+        Command::Recover(arguments) => recover::run(&arguments),
         Command::Audit {
             command: AuditCommand::Verify { dir },
         } => audit::verify(&dir),

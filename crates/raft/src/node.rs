@@ -18,6 +18,7 @@ use tokio::sync::Semaphore;
 use crate::{
     election::Contact,
     formats::Asked,
+    epoch::{self, Epoch, Surpassed},
     identity::{DataDir, Identity},
     incoming::Incoming,
     network::{AddressBook, Network},
@@ -75,6 +76,9 @@ pub enum StartError {
     #[error("Raft did not start: {0}")]
     Raft(String),
 }
+    /// The cluster was recovered without this node.
+    #[error(transparent)]
+    Surpassed(#[from] Surpassed),
 
 /// A running node.
 pub struct Node {
@@ -94,7 +98,8 @@ pub(crate) struct Inner {
     /// The leader's, wherever it is.
     pub(crate) leaders_read_index: OnceLock<ReadIndex>,
     /// Whether it belonged to a cluster when it started.
-    has_a_past: bool,
+    pub(crate) has_a_past: bool,
+    pub(crate) epoch: Epoch,
     pub(crate) caught_up: AtomicBool,
     /// The cluster has gone on without it.
     pub(crate) removed: AtomicBool,
@@ -119,11 +124,10 @@ impl Node {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(
-        data_dir: DataDir,
+        mut data_dir: DataDir,
         config: NodeConfig,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
-        let identity = data_dir.identity.clone();
         let addresses = AddressBook::new(config.peers.clone());
         let (path, raft_id): (PathBuf, _) = (data_dir.path.clone(), identity.raft_id);
         let store = tokio::task::spawn_blocking(move || Store::open(&path, raft_id))
@@ -134,12 +138,21 @@ impl Node {
         let machine = store
             .take_machine()
             .ok_or_else(|| StartError::Raft("no state machine".to_owned()))?;
-        let last = store.log().ends().last_log_id.map(|id| id.index);
+        let last_id = store.log().ends().last_log_id;
+        let last = last_id.map(|id| id.index);
         let vote = store
             .log()
             .stored_vote()
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let has_a_past = vote.is_some() || last.is_some();
+        let own = epoch::of_stored(vote.as_ref(), last_id.as_ref()).max(identity.epoch);
+        // Before Raft starts: it may take up a lead that it had before, at once.
+        if has_a_past
+            && let (transport, name) = (transport.as_ref(), &identity.node_id)
+            && let Some(newest) = epoch::surpassed(transport, &addresses, name, own).await
+        {
+            return Err(Surpassed { own, newest }.into());
+        }
         let floor = Floor::found(vote, identity.raft_id, last);
         let network = Network {
             transport: Arc::clone(&transport),
@@ -167,6 +180,7 @@ impl Node {
             addresses,
             transport,
             has_a_past,
+            epoch: Epoch::begin(own),
             caught_up: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             core_answers: AtomicBool::new(true),
@@ -187,6 +201,7 @@ impl Node {
         crate::formats::start(&inner);
         crate::membership::start(&inner);
         crate::upkeep::start(&inner);
+        epoch::start(&inner);
         tokio::spawn(watch_core(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
@@ -260,6 +275,7 @@ impl Inner {
             raft_id: self.identity.raft_id,
             version: self.config.version.clone(),
             decodes: self.config.decodes,
+        let epoch = self.epoch();
             // Metrics know no membership until Raft's core has first reported.
             member: self.has_a_past || metrics.membership_config.nodes().next().is_some(),
             leader: metrics.current_leader,
@@ -276,6 +292,7 @@ impl Inner {
     }
 
     pub(crate) fn store_failed(&self) -> bool {
+            epoch: Some(epoch),
         self.store.failed() || self.raft.metrics().borrow().running_state.is_err()
     }
 
@@ -286,7 +303,7 @@ impl Inner {
         body: Vec<u8>,
         within: Duration,
     ) -> Result<T, TransportError> {
-        let answer = self.transport.ask(address, rpc, body, within).await?;
+        let answer = self.carry(address, rpc, body, within).await?;
         wire::decode(&answer).map_err(|_| TransportError::Failed)
     }
 }
