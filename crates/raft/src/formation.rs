@@ -117,7 +117,7 @@ async fn try_to_become_member(inner: &Arc<Inner>, has_a_past: bool) {
     }
     let everyone = answers.len() == inner.addresses.len().max(1);
     let first = answers.keys().next() == Some(&inner.identity.node_id);
-    if everyone && first && !has_a_past {
+    if everyone && first && !has_a_past && !inner.identity.rejoins {
         form(inner, &answers).await;
     }
 }

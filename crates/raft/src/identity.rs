@@ -69,6 +69,9 @@ pub struct Identity {
     /// The newest epoch that this directory was recovered into: a node never goes back to an earlier one.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub epoch: u32,
+    /// Whether it takes the place of one whose store was damaged: it joins, and never forms a cluster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rejoins: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
@@ -91,6 +94,7 @@ impl Identity {
             node_id: node_id.to_owned(),
             raft_id,
             epoch,
+            rejoins: false,
         })
     }
 
@@ -155,9 +159,7 @@ impl DataDir {
                     // not vote under its old id: it comes back as another member.
                     false => {
                         set_snapshots_aside(path, known.raft_id).map_err(io_error(path))?;
-                        let identity = Identity::draw(node_id, known.epoch)
-                            .and_then(|drawn| drawn.keep(path).map(|()| drawn))
-                            .map_err(io_error(&file))?;
+                        let identity = draw_another(path, &known).map_err(io_error(&file))?;
                         tracing::warn!(
                             before = known.raft_id,
                             now = identity.raft_id,
@@ -252,6 +254,18 @@ fn create(dir: &Path, node_id: &str) -> io::Result<Identity> {
     let identity = Identity::draw(node_id, 0)?;
     identity.keep(dir)?;
     Ok(identity)
+}
+
+/// Another identity for a node whose log is gone.
+fn draw_another(dir: &Path, known: &Identity) -> io::Result<Identity> {
+    let mut drawn = Identity::draw(&known.node_id, known.epoch)?;
+    // It may have been on its way to set a damaged log aside, as all others may have been.
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        drawn.rejoins |= name.to_string_lossy().starts_with(crate::damage::ASIDE);
+    }
+    drawn.keep(dir)?;
+    Ok(drawn)
 }
 
 /// Snapshots without their log are another member's past.

@@ -12,11 +12,12 @@
 #[cfg(test)]
 extern crate self as strongroom_raft;
 
+mod damage;
 pub mod durable;
 mod election;
 mod epoch;
-mod formation;
 mod files;
+mod formation;
 mod formats;
 mod handover;
 pub mod identity;
@@ -25,16 +26,16 @@ mod keys;
 mod leading;
 pub mod log_store;
 pub mod machine;
-mod membership;
 mod mark;
+mod membership;
 mod network;
 pub mod node;
 mod proposer;
 mod read_index;
 pub mod recover;
 mod replacement;
-mod rows;
 mod replica;
+mod rows;
 mod serving;
 pub mod snapshot_codec;
 pub mod snapshot_files;
@@ -46,6 +47,6 @@ pub mod wire;
 pub mod writer;
 
 pub use epoch::Surpassed;
-pub use node::{Node, NodeConfig, StartError};
 pub use identity::{DataDir, IdentityError};
+pub use node::{Node, NodeConfig, StartError};
 pub use wire::{Rpc, Transport, TransportError, WireError};

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -16,9 +16,10 @@ use strongroom_core::replica::Answerer;
 use tokio::sync::Semaphore;
 
 use crate::{
+    damage,
     election::Contact,
-    formats::Asked,
     epoch::{self, Epoch, Surpassed},
+    formats::Asked,
     identity::{DataDir, Identity},
     incoming::Incoming,
     network::{AddressBook, Network},
@@ -75,10 +76,10 @@ pub enum StartError {
     /// openraft refused.
     #[error("Raft did not start: {0}")]
     Raft(String),
-}
     /// The cluster was recovered without this node.
     #[error(transparent)]
     Surpassed(#[from] Surpassed),
+}
 
 /// A running node.
 pub struct Node {
@@ -114,6 +115,8 @@ pub(crate) struct Inner {
     pub(crate) incoming: Incoming,
     /// One change of the membership at a time.
     pub(crate) admitting: tokio::sync::Mutex<()>,
+    /// Where a damaged store was set aside at this start.
+    set_aside: Option<PathBuf>,
     _data_dir: DataDir,
 }
 
@@ -129,12 +132,9 @@ impl Node {
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
         let addresses = AddressBook::new(config.peers.clone());
-        let (path, raft_id): (PathBuf, _) = (data_dir.path.clone(), identity.raft_id);
-        let store = tokio::task::spawn_blocking(move || Store::open(&path, raft_id))
-            .await
-            .map_err(|error| StartError::Raft(error.to_string()))??
-            .recall_committed()
-            .await;
+        let opened = damage::open(&mut data_dir, &addresses, transport.as_ref()).await?;
+        let identity = data_dir.identity.clone();
+        let store = opened.store.recall_committed().await;
         let machine = store
             .take_machine()
             .ok_or_else(|| StartError::Raft("no state machine".to_owned()))?;
@@ -191,6 +191,7 @@ impl Node {
             contact: Contact::default(),
             incoming: Incoming::default(),
             admitting: tokio::sync::Mutex::default(),
+            set_aside: opened.set_aside,
             _data_dir: data_dir,
         });
         let leaders = ReadIndex::of_the_leader(Arc::downgrade(&inner));
@@ -200,8 +201,8 @@ impl Node {
         crate::formation::start(&inner);
         crate::formats::start(&inner);
         crate::membership::start(&inner);
-        crate::upkeep::start(&inner);
         epoch::start(&inner);
+        crate::upkeep::start(&inner);
         tokio::spawn(watch_core(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }
@@ -225,6 +226,12 @@ impl Node {
             Ok(Err(error)) => tracing::warn!(%error, "Raft did not stop cleanly"),
             Err(_) => tracing::warn!("Raft did not stop in time: does the disk hang?"),
         }
+    }
+
+    /// Where a store that was found damaged at this start was set aside, if one was.
+    #[must_use]
+    pub fn store_set_aside(&self) -> Option<&Path> {
+        self.inner.set_aside.as_deref()
     }
 
     /// Whether it has begun to stop: whoever asks should not count on this connection again.
@@ -268,6 +275,7 @@ fn raft_config() -> Result<Config, openraft::ConfigError> {
 
 impl Inner {
     pub(crate) fn status(&self) -> NodeStatus {
+        let epoch = self.epoch();
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         NodeStatus {
@@ -275,14 +283,16 @@ impl Inner {
             raft_id: self.identity.raft_id,
             version: self.config.version.clone(),
             decodes: self.config.decodes,
-        let epoch = self.epoch();
             // Metrics know no membership until Raft's core has first reported.
-            member: self.has_a_past || metrics.membership_config.nodes().next().is_some(),
-            leader: metrics.current_leader,
+            member: self.has_a_past
+                || self.identity.rejoins
+                || metrics.membership_config.nodes().next().is_some(),
+            leader: metrics.current_leader.filter(|_| !self.epoch.is_over()),
             applied: metrics.last_applied.map(|id| id.index),
             silence_ms: u64::try_from(self.contact.silence().as_millis()).unwrap_or(u64::MAX),
             membership: metrics.membership_config.log_id().map(|id| id.index),
             voters: metrics.membership_config.voter_ids().collect(),
+            epoch: Some(epoch),
         }
     }
 
@@ -292,7 +302,6 @@ impl Inner {
     }
 
     pub(crate) fn store_failed(&self) -> bool {
-            epoch: Some(epoch),
         self.store.failed() || self.raft.metrics().borrow().running_state.is_err()
     }
 
