@@ -2,7 +2,8 @@
 //! comes back as a new member, as it would from a lost disk.
 //!
 //! A leader among the others has a quorum without this node, so whatever was acknowledged is there.
-//! Where there is none, what is damaged may be the last of it, and the node ends. Nothing is deleted.
+//! Where there is none, what is damaged may be the last of it, and the node ends (invariant 22). Nothing
+//! is deleted.
 
 use std::{
     fs::{self, DirBuilder},

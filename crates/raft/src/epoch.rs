@@ -2,7 +2,8 @@
 //!
 //! The epoch is the upper half of Raft's terms, so it is in every vote, in every entry's id, in every
 //! snapshot's label and in every message that Raft sends, on disk and between nodes, in the formats
-//! that the first release has. Nodes of two epochs share no member, and take nothing from each other:
+//! that the first release has. Nodes of two epochs share no member, and take nothing from each other
+//! (invariant 20):
 //!
 //! - what Raft sends is for one Raft id and of one epoch ([`Inner::in_epoch`]);
 //! - what nodes ask each other beside it says in a recovered cluster of which epoch it is

@@ -3,7 +3,8 @@
 //! Nothing here knows plaintext, keys, the HTTP API or who may do what. sled is named in `durable.rs`
 //! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `incoming`, `formation`, `membership`,
 //! `election`, `upkeep`; then the store:
-//! `durable`, `writer`, `log_store`, `machine`, `snapshot_files`.
+//! `durable`, `writer`, `mark`, `log_store`, `machine`, `snapshot_files`; then trouble: `damage`, `epoch`,
+//! `recover`.
 
 // openraft's errors are large and travel by value through its traits.
 #![allow(clippy::result_large_err)]

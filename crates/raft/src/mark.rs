@@ -2,7 +2,7 @@
 //!
 //! sled takes damage in what it wrote last for the end that a crash tore, and goes on without what
 //! follows: the log would be shorter than what was acknowledged, and nobody would know. So after each
-//! barrier the end is noted here. The note needs no sync: it never says more than a barrier has made
+//! barrier the end is noted here, and a log that holds less is not started from (invariant 21). The note needs no sync: it never says more than a barrier has made
 //! durable, so an older one that a power cut leaves is true as well. Only before the log is cut short on
 //! purpose it is lowered, and synced.
 
