@@ -2,8 +2,9 @@
  * A disk that fails, or is slow, on command. Preloaded into a server under test.
  *
  * EIO_DIR      the directory whose files are concerned
- * EIO_CONTROL  while this file exists and is empty, writes and syncs of files below EIO_DIR fail with
- *              EIO; while it holds a number, syncs take that many milliseconds longer
+ * EIO_CONTROL  while this file exists and is empty, writes and syncs of files below EIO_DIR fail; while
+ *              it holds a number, syncs take that many milliseconds longer
+ * EIO_ERRNO    the number of the error that they fail with, EIO if it is not set
  *
  * A file is judged by its path, looked up in /proc/self/fd.
  */
@@ -54,13 +55,14 @@ static long verdict(int fd)
 static int fails(int fd, int is_sync)
 {
     int before = errno;
+    const char *code = getenv("EIO_ERRNO");
     long says = verdict(fd);
 
     if (is_sync && says > 0) {
         struct timespec pause = {says / 1000, says % 1000 * 1000000};
         nanosleep(&pause, NULL);
     }
-    errno = says == 0 ? EIO : before;
+    errno = says == 0 ? (code ? atoi(code) : EIO) : before;
     return says == 0;
 }
 

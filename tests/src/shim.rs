@@ -130,6 +130,12 @@ impl FailingDisk {
         Self { control }
     }
 
+    /// The same, with another error than EIO.
+    pub fn install_with(node: &mut Node, scratch: &Path, dir: &Path, errno: i32) -> Self {
+        node.env.insert("EIO_ERRNO".to_owned(), errno.to_string());
+        Self::install(node, scratch, dir)
+    }
+
     /// From now on writes and syncs fail.
     pub fn break_down(&self) {
         fs::write(&self.control, "").expect("the control file");

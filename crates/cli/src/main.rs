@@ -4,6 +4,7 @@ mod alloc;
 mod audit;
 mod backup;
 mod dev;
+mod recover;
 mod server;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -43,6 +44,8 @@ enum Command {
         #[arg(long)]
         data_dir: Option<PathBuf>,
     },
+    /// Make a cluster of one out of what a node holds, when most of the others are gone for good.
+    Recover(recover::Arguments),
     /// Look at a node's audit trail.
     Audit {
         #[command(subcommand)]
@@ -85,6 +88,7 @@ fn main() -> ExitCode {
             check_config: false,
         } => server::run(),
         Command::Dev { port, data_dir } => dev::run(port, data_dir),
+        Command::Recover(arguments) => recover::run(&arguments),
         Command::Audit {
             command: AuditCommand::Verify { dir },
         } => audit::verify(&dir),

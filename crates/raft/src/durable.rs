@@ -94,6 +94,17 @@ pub enum OpenError {
         /// What is wrong with it.
         reason: String,
     },
+    /// It is another member's.
+    #[error(
+        "the store in {} belongs to another member than node.json: put back what belongs together, or \
+         move both aside (do not delete them)", .0.display()
+    )]
+    OtherMembers(PathBuf),
+    /// Opening takes for ever.
+    #[error(
+        "opening the store in {} did not finish: look for a disk that hangs, and start again", .0.display()
+    )]
+    Hangs(PathBuf),
     /// The file system refused.
     #[error("cannot use {}: {source}", .path.display())]
     Io {
@@ -115,6 +126,12 @@ impl OpenError {
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct DiskError(pub(crate) String);
+
+impl From<io::Error> for DiskError {
+    fn from(error: io::Error) -> Self {
+        Self(format!("the store's mark: {error}"))
+    }
+}
 
 impl From<sled::Error> for DiskError {
     fn from(error: sled::Error) -> Self {
@@ -185,6 +202,10 @@ impl Disk {
         self.db_file.sync_all()?;
         files::sync_dir(&self.dir)?;
         files::sync_dir(data_dir)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.dir
     }
 
     pub(crate) fn corrupt(&self, reason: String) -> OpenError {
@@ -319,7 +340,7 @@ fn open_sled(dir: &Path) -> Result<sled::Db, OpenError> {
         Ok(Err(_panic)) => Err(corrupt(
             "reading it back failed an internal check".to_owned(),
         )),
-        Err(_) => Err(corrupt("reading it back did not finish".to_owned())),
+        Err(_) => Err(OpenError::Hangs(dir.to_owned())),
     }
 }
 

@@ -117,7 +117,7 @@ async fn try_to_become_member(inner: &Arc<Inner>, has_a_past: bool) {
     }
     let everyone = answers.len() == inner.addresses.len().max(1);
     let first = answers.keys().next() == Some(&inner.identity.node_id);
-    if everyone && first && !has_a_past {
+    if everyone && first && !has_a_past && !inner.identity.rejoins {
         form(inner, &answers).await;
     }
 }
@@ -149,7 +149,7 @@ async fn join(inner: &Arc<Inner>, members: &[String]) {
         address: this.address,
         version: this.version,
     };
-    for name in members {
+    for name in &inner.of_the_newest(members).await {
         let (Some(address), Ok(body)) = (inner.config.peers.get(name), wire::encode(&joiner))
         else {
             continue;
@@ -191,6 +191,7 @@ pub(crate) async fn admit(inner: &Arc<Inner>, joiner: Joiner) -> Result<(), Join
     let status = status_at(inner, inner.addresses.address(&peer)).await;
     let status = status.filter(|status| status.raft_id == joiner.raft_id);
     let status = status.ok_or(JoinError::Unreachable)?;
+    inner.may_bring(&status)?;
     // It would be sent what it cannot read.
     if status.decodes < format {
         return Err(JoinError::TooOld);
@@ -300,6 +301,9 @@ async fn catch_up(weak: &Weak<Inner>) {
     let began = Instant::now();
     loop {
         let Some(inner) = weak.upgrade() else { return };
+        if inner.epoch.is_over() {
+            return;
+        }
         let has_seen_all = inner.linearize(Duration::from_secs(1)).await.is_ok();
         let waited_enough = began.elapsed() > LEADER_PATIENCE
             && inner.store.applied_what_was_committed()

@@ -9,8 +9,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use crate::replacement;
+
 /// The format of the data directory that this version writes.
 pub const DATA_FORMAT: u32 = 1;
+/// The identity's file.
+pub(crate) const FILE: &str = "node.json";
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +66,52 @@ pub struct Identity {
     pub node_id: String,
     /// Drawn at random at the first start.
     pub raft_id: u64,
+    /// The newest epoch that this directory was recovered into: a node never goes back to an earlier one.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub epoch: u32,
+    /// Whether it takes the place of one whose store was damaged: it joins, and never forms a cluster.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub rejoins: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(epoch: &u32) -> bool {
+    *epoch == 0
+}
+
+impl Identity {
+    /// Another identity of a node, with a Raft id that nobody has.
+    pub(crate) fn draw(node_id: &str, epoch: u32) -> io::Result<Self> {
+        let raft_id = loop {
+            // Kept below 2^53, so that the id survives every JSON reader it is shown to.
+            match getrandom::u64().map_err(|error| io::Error::other(error.to_string()))? >> 11 {
+                0 => {}
+                id => break id,
+            }
+        };
+        Ok(Self {
+            format: DATA_FORMAT,
+            node_id: node_id.to_owned(),
+            raft_id,
+            epoch,
+            rejoins: false,
+        })
+    }
+
+    /// Writes it as the identity of a directory: whole and durable, or not at all.
+    pub(crate) fn keep(&self, dir: &Path) -> io::Result<()> {
+        let temporary = dir.join("node.json.new");
+        let mut out = OpenOptions::new()
+            .create(true)
+            .truncate(true)
+            .write(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        out.write_all(&serde_json::to_vec_pretty(self)?)?;
+        out.sync_all()?;
+        fs::rename(&temporary, dir.join(FILE))?;
+        File::open(dir)?.sync_all()
+    }
 }
 
 /// An identified, locked data directory. The lock goes with the value.
@@ -89,30 +139,18 @@ impl DataDir {
             .mode(0o700)
             .create(path)
             .map_err(io_error(path))?;
-        let lock_path = path.join("node.lock");
-        let lock = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&lock_path)
-            .map_err(io_error(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(fs::TryLockError::WouldBlock) => {
-                return Err(IdentityError::Locked(path.to_owned()));
-            }
-            Err(fs::TryLockError::Error(source)) => {
-                return Err(IdentityError::Io {
-                    path: lock_path,
-                    source,
-                });
-            }
-        }
-        let file = path.join("node.json");
+        let lock = lock(path)?;
+        replacement::finish(path).map_err(io_error(path))?;
+        let file = path.join(FILE);
         let identity = match fs::read(&file) {
             Ok(bytes) => {
-                let known = check(&file, &bytes, node_id)?;
+                let known = check(&file, &bytes)?;
+                if known.node_id != node_id {
+                    return Err(IdentityError::OtherNode {
+                        found: known.node_id,
+                        expected: node_id.to_owned(),
+                    });
+                }
                 // An error is no answer: a disk that cannot be read must not cost the node its id.
                 let log = path.join("log");
                 match log.try_exists().map_err(io_error(&log))? {
@@ -121,7 +159,7 @@ impl DataDir {
                     // not vote under its old id: it comes back as another member.
                     false => {
                         set_snapshots_aside(path, known.raft_id).map_err(io_error(path))?;
-                        let identity = write_new(path, &file, node_id).map_err(io_error(&file))?;
+                        let identity = draw_another(path, &known).map_err(io_error(&file))?;
                         tracing::warn!(
                             before = known.raft_id,
                             now = identity.raft_id,
@@ -132,7 +170,7 @@ impl DataDir {
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                create(path, &file, node_id).map_err(io_error(&file))?
+                create(path, node_id).map_err(io_error(&file))?
             }
             Err(source) => return Err(IdentityError::Io { path: file, source }),
         };
@@ -142,9 +180,53 @@ impl DataDir {
             _lock: lock,
         })
     }
+
+    /// Opens a directory that some node has made, whichever.
+    ///
+    /// # Errors
+    /// See [`IdentityError`]; nothing is changed then.
+    pub(crate) fn open_existing(path: &Path) -> Result<Self, IdentityError> {
+        let io_error = |path: &Path| {
+            let path = path.to_owned();
+            move |source| IdentityError::Io { path, source }
+        };
+        let file = path.join(FILE);
+        // Before the lock: no file is left in a directory that is none of ours.
+        if !replacement::is_under_way(path) {
+            fs::metadata(&file).map_err(io_error(&file))?;
+        }
+        let lock = lock(path)?;
+        replacement::finish(path).map_err(io_error(path))?;
+        let bytes = fs::read(&file).map_err(io_error(&file))?;
+        Ok(Self {
+            path: path.to_owned(),
+            identity: check(&file, &bytes)?,
+            _lock: lock,
+        })
+    }
 }
 
-fn check(file: &Path, bytes: &[u8], node_id: &str) -> Result<Identity, IdentityError> {
+fn lock(path: &Path) -> Result<File, IdentityError> {
+    let lock_path = path.join("node.lock");
+    let lock = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&lock_path);
+    let failed = |source| IdentityError::Io {
+        path: lock_path.clone(),
+        source,
+    };
+    let lock = lock.map_err(failed)?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(fs::TryLockError::WouldBlock) => Err(IdentityError::Locked(path.to_owned())),
+        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
+fn check(file: &Path, bytes: &[u8]) -> Result<Identity, IdentityError> {
     let damaged = || IdentityError::Damaged(file.to_owned());
     let value: serde_json::Value = serde_json::from_slice(bytes).map_err(|_| damaged())?;
     // The format first: a newer one may have other fields.
@@ -156,18 +238,10 @@ fn check(file: &Path, bytes: &[u8], node_id: &str) -> Result<Identity, IdentityE
     if found > DATA_FORMAT {
         return Err(IdentityError::NewerFormat { found });
     }
-    let identity: Identity = serde_json::from_value(value).map_err(|_| damaged())?;
-    if identity.node_id != node_id {
-        let expected = node_id.to_owned();
-        return Err(IdentityError::OtherNode {
-            found: identity.node_id,
-            expected,
-        });
-    }
-    Ok(identity)
+    serde_json::from_value(value).map_err(|_| damaged())
 }
 
-fn create(dir: &Path, file: &Path, node_id: &str) -> io::Result<Identity> {
+fn create(dir: &Path, node_id: &str) -> io::Result<Identity> {
     // A store without its identity is a damaged directory, not a first start.
     if ["log", "snapshots"]
         .iter()
@@ -177,7 +251,21 @@ fn create(dir: &Path, file: &Path, node_id: &str) -> io::Result<Identity> {
             "node.json is missing beside an existing store",
         ));
     }
-    write_new(dir, file, node_id)
+    let identity = Identity::draw(node_id, 0)?;
+    identity.keep(dir)?;
+    Ok(identity)
+}
+
+/// Another identity for a node whose log is gone.
+fn draw_another(dir: &Path, known: &Identity) -> io::Result<Identity> {
+    let mut drawn = Identity::draw(&known.node_id, known.epoch)?;
+    // It may have been on its way to set a damaged log aside, as all others may have been.
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name();
+        drawn.rejoins |= name.to_string_lossy().starts_with(crate::damage::ASIDE);
+    }
+    drawn.keep(dir)?;
+    Ok(drawn)
 }
 
 /// Snapshots without their log are another member's past.
@@ -188,35 +276,6 @@ fn set_snapshots_aside(dir: &Path, raft_id: u64) -> io::Result<()> {
         File::open(dir)?.sync_all()?;
     }
     Ok(())
-}
-
-fn write_new(dir: &Path, file: &Path, node_id: &str) -> io::Result<Identity> {
-    let raft_id = loop {
-        let mut bytes = [0; 8];
-        getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
-        // Kept below 2^53, so that the id survives every JSON reader it is shown to.
-        match u64::from_le_bytes(bytes) >> 11 {
-            0 => {}
-            id => break id,
-        }
-    };
-    let identity = Identity {
-        format: DATA_FORMAT,
-        node_id: node_id.to_owned(),
-        raft_id,
-    };
-    let temporary = dir.join("node.json.new");
-    let mut out = OpenOptions::new()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(&temporary)?;
-    out.write_all(&serde_json::to_vec_pretty(&identity)?)?;
-    out.sync_all()?;
-    fs::rename(&temporary, file)?;
-    File::open(dir)?.sync_all()?;
-    Ok(identity)
 }
 
 #[cfg(test)]

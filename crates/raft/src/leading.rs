@@ -294,6 +294,9 @@ impl Inner {
     pub(crate) async fn linearize(&self, within: Duration) -> Result<Arc<State>, ReadError> {
         let deadline = Instant::now() + within;
         loop {
+            if self.epoch.is_over() {
+                return Err(ReadError::Removed);
+            }
             if self.store_failed() {
                 return Err(ReadError::StoreFailed);
             }

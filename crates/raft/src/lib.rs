@@ -3,7 +3,8 @@
 //! Nothing here knows plaintext, keys, the HTTP API or who may do what. sled is named in `durable.rs`
 //! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `incoming`, `formation`, `membership`,
 //! `election`, `upkeep`; then the store:
-//! `durable`, `writer`, `log_store`, `machine`, `snapshot_files`.
+//! `durable`, `writer`, `mark`, `log_store`, `machine`, `snapshot_files`; then trouble: `damage`, `epoch`,
+//! `recover`.
 
 // openraft's errors are large and travel by value through its traits.
 #![allow(clippy::result_large_err)]
@@ -12,8 +13,10 @@
 #[cfg(test)]
 extern crate self as strongroom_raft;
 
+mod damage;
 pub mod durable;
 mod election;
+mod epoch;
 mod files;
 mod formation;
 mod formats;
@@ -24,11 +27,14 @@ mod keys;
 mod leading;
 pub mod log_store;
 pub mod machine;
+mod mark;
 mod membership;
 mod network;
 pub mod node;
 mod proposer;
 mod read_index;
+pub mod recover;
+mod replacement;
 mod replica;
 mod rows;
 mod serving;
@@ -41,6 +47,7 @@ mod view;
 pub mod wire;
 pub mod writer;
 
+pub use epoch::Surpassed;
 pub use identity::{DataDir, IdentityError};
 pub use node::{Node, NodeConfig, StartError};
 pub use wire::{Rpc, Transport, TransportError, WireError};

@@ -102,6 +102,9 @@ async fn notice_removal(weak: Weak<Inner>) {
     loop {
         tokio::time::sleep(PAUSE).await;
         let Some(inner) = weak.upgrade() else { return };
+        if inner.epoch.is_over() {
+            return;
+        }
         let removed = inner.removed.load(Ordering::Acquire);
         if inner.contact.silence() < SILENCE && !removed {
             continue;
@@ -147,6 +150,8 @@ async fn gone_on_without(inner: &Inner, own: &NodeStatus) -> Option<bool> {
         .await
         .into_iter()
         .filter_map(Result::ok)
+        // What peers of another epoch say of their members says nothing about this one's.
+        .filter(|status| status.epoch.unwrap_or_default() == own.epoch.unwrap_or_default())
         .filter(|status| status.leader.is_some() && status.membership >= own.membership)
         .max_by_key(|status| status.membership)?;
     Some(!newest.voters.contains(&own.raft_id))

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
@@ -16,7 +16,9 @@ use strongroom_core::replica::Answerer;
 use tokio::sync::Semaphore;
 
 use crate::{
+    damage,
     election::Contact,
+    epoch::{self, Epoch, Surpassed},
     formats::Asked,
     identity::{DataDir, Identity},
     incoming::Incoming,
@@ -74,6 +76,9 @@ pub enum StartError {
     /// openraft refused.
     #[error("Raft did not start: {0}")]
     Raft(String),
+    /// The cluster was recovered without this node.
+    #[error(transparent)]
+    Surpassed(#[from] Surpassed),
 }
 
 /// A running node.
@@ -94,7 +99,8 @@ pub(crate) struct Inner {
     /// The leader's, wherever it is.
     pub(crate) leaders_read_index: OnceLock<ReadIndex>,
     /// Whether it belonged to a cluster when it started.
-    has_a_past: bool,
+    pub(crate) has_a_past: bool,
+    pub(crate) epoch: Epoch,
     pub(crate) caught_up: AtomicBool,
     /// The cluster has gone on without it.
     pub(crate) removed: AtomicBool,
@@ -113,6 +119,8 @@ pub(crate) struct Inner {
     pub(crate) incoming: Incoming,
     /// One change of the membership at a time.
     pub(crate) admitting: tokio::sync::Mutex<()>,
+    /// Where a damaged store was set aside at this start.
+    set_aside: Option<PathBuf>,
     _data_dir: DataDir,
 }
 
@@ -123,27 +131,32 @@ impl Node {
     /// # Errors
     /// See [`StartError`].
     pub async fn start(
-        data_dir: DataDir,
+        mut data_dir: DataDir,
         config: NodeConfig,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, StartError> {
-        let identity = data_dir.identity.clone();
         let addresses = AddressBook::new(config.peers.clone());
-        let (path, raft_id): (PathBuf, _) = (data_dir.path.clone(), identity.raft_id);
-        let store = tokio::task::spawn_blocking(move || Store::open(&path, raft_id))
-            .await
-            .map_err(|error| StartError::Raft(error.to_string()))??
-            .recall_committed()
-            .await;
+        let opened = damage::open(&mut data_dir, &addresses, transport.as_ref()).await?;
+        let identity = data_dir.identity.clone();
+        let store = opened.store.recall_committed().await;
         let machine = store
             .take_machine()
             .ok_or_else(|| StartError::Raft("no state machine".to_owned()))?;
-        let last = store.log().ends().last_log_id.map(|id| id.index);
+        let last_id = store.log().ends().last_log_id;
+        let last = last_id.map(|id| id.index);
         let vote = store
             .log()
             .stored_vote()
             .map_err(|error| StartError::Raft(error.to_string()))?;
         let has_a_past = vote.is_some() || last.is_some();
+        let own = epoch::of_stored(vote.as_ref(), last_id.as_ref()).max(identity.epoch);
+        // Before Raft starts: it may take up a lead that it had before, at once.
+        if has_a_past
+            && let (transport, name) = (transport.as_ref(), &identity.node_id)
+            && let Some(newest) = epoch::surpassed(transport, &addresses, name, own).await
+        {
+            return Err(Surpassed { own, newest }.into());
+        }
         let floor = Floor::found(vote, identity.raft_id, last);
         let network = Network {
             transport: Arc::clone(&transport),
@@ -171,6 +184,7 @@ impl Node {
             addresses,
             transport,
             has_a_past,
+            epoch: Epoch::begin(own),
             caught_up: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             core_answers: AtomicBool::new(true),
@@ -183,6 +197,7 @@ impl Node {
             contact: Contact::default(),
             incoming: Incoming::default(),
             admitting: tokio::sync::Mutex::default(),
+            set_aside: opened.set_aside,
             _data_dir: data_dir,
         });
         let leaders = ReadIndex::of_the_leader(Arc::downgrade(&inner));
@@ -192,6 +207,7 @@ impl Node {
         crate::formation::start(&inner);
         crate::formats::start(&inner);
         crate::membership::start(&inner);
+        epoch::start(&inner);
         crate::upkeep::start(&inner);
         tokio::spawn(watch_core(Arc::downgrade(&inner)));
         Ok(Self { inner })
@@ -216,6 +232,12 @@ impl Node {
             Ok(Err(error)) => tracing::warn!(%error, "Raft did not stop cleanly"),
             Err(_) => tracing::warn!("Raft did not stop in time: does the disk hang?"),
         }
+    }
+
+    /// Where a store that was found damaged at this start was set aside, if one was.
+    #[must_use]
+    pub fn store_set_aside(&self) -> Option<&Path> {
+        self.inner.set_aside.as_deref()
     }
 
     /// Whether it has begun to stop: whoever asks should not count on this connection again.
@@ -259,6 +281,7 @@ fn raft_config() -> Result<Config, openraft::ConfigError> {
 
 impl Inner {
     pub(crate) fn status(&self) -> NodeStatus {
+        let epoch = self.epoch();
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         NodeStatus {
@@ -267,12 +290,15 @@ impl Inner {
             version: self.config.version.clone(),
             decodes: self.config.decodes,
             // Metrics know no membership until Raft's core has first reported.
-            member: self.has_a_past || metrics.membership_config.nodes().next().is_some(),
-            leader: metrics.current_leader,
+            member: self.has_a_past
+                || self.identity.rejoins
+                || metrics.membership_config.nodes().next().is_some(),
+            leader: metrics.current_leader.filter(|_| !self.epoch.is_over()),
             applied: metrics.last_applied.map(|id| id.index),
             silence_ms: u64::try_from(self.contact.silence().as_millis()).unwrap_or(u64::MAX),
             membership: metrics.membership_config.log_id().map(|id| id.index),
             voters: metrics.membership_config.voter_ids().collect(),
+            epoch: Some(epoch),
         }
     }
 
@@ -292,7 +318,7 @@ impl Inner {
         body: Vec<u8>,
         within: Duration,
     ) -> Result<T, TransportError> {
-        let answer = self.transport.ask(address, rpc, body, within).await?;
+        let answer = self.carry(address, rpc, body, within).await?;
         wire::decode(&answer).map_err(|_| TransportError::Failed)
     }
 }

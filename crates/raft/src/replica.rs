@@ -82,12 +82,17 @@ impl Replica for Node {
         let metrics = self.inner.raft.metrics();
         let metrics = metrics.borrow();
         let leads = self.inner.is_alive()
+            && !self.inner.epoch.is_over()
             && metrics.state == ServerState::Leader
             && metrics.current_leader == Some(self.inner.raft_id());
         leads.then_some(metrics.current_term)
     }
 
     fn readiness(&self) -> Readiness {
+        // Raft was stopped then: the store has not failed.
+        if self.inner.epoch.is_over() {
+            return Readiness::Removed;
+        }
         if self.inner.store_failed() {
             return Readiness::StoreFailed;
         }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use openraft::raft::{AppendEntriesRequest, InstallSnapshotRequest};
+use openraft::raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteRequest};
 use serde::{Serialize, de::DeserializeOwned};
 use strongroom_core::{Attempt, Command, SubmitError};
 
@@ -12,7 +12,7 @@ use crate::{
     handover::{HAND_OVER_WITHIN, HandOver, TakeOver},
     node::{Inner, Node},
     proposer::ProposeError,
-    types::TypeConfig,
+    types::{NodeId, TypeConfig},
     wire::{self, Addressed, AttemptRequest, Rpc, SubmitReply, SubmitRequest, WireError},
 };
 
@@ -30,14 +30,17 @@ impl Node {
     /// [`WireError`] for bytes that make no sense or are meant for another node.
     pub async fn serve(&self, rpc: Rpc, body: Bytes) -> Result<Vec<u8>, WireError> {
         let inner = &self.inner;
+        let (rpc, body) = inner.take_out(rpc, body)?;
         match rpc {
             Rpc::Append => {
                 let message: AppendEntriesRequest<TypeConfig> = inner.addressed(&body)?;
+                inner.in_epoch(message.vote.leader_id.term)?;
                 inner.heard_from_leader(&message.vote);
                 wire::encode(&inner.append(message).await?)
             }
             Rpc::Vote => {
-                let message = inner.addressed(&body)?;
+                let message: VoteRequest<NodeId> = inner.addressed(&body)?;
+                inner.in_epoch(message.vote.leader_id.term)?;
                 let answer = inner.raft.vote(message).await;
                 tracing::debug!(?answer, "was asked for a vote");
                 if answer.as_ref().is_ok_and(|answer| answer.vote_granted) {
@@ -47,6 +50,7 @@ impl Node {
             }
             Rpc::Snapshot => {
                 let message: InstallSnapshotRequest<TypeConfig> = inner.addressed(&body)?;
+                inner.in_epoch(message.vote.leader_id.term)?;
                 inner.heard_from_leader(&message.vote);
                 wire::encode(&inner.receive_snapshot(message).await)
             }
@@ -91,8 +95,11 @@ impl Node {
             }
             Rpc::TakeOver => {
                 let told: TakeOver = inner.addressed(&body)?;
+                inner.in_epoch(told.term)?;
                 wire::encode(&inner.take_over(told).await)
             }
+            // Taken out above, and never one in another.
+            Rpc::InEpoch => Err(WireError::Malformed),
         }
     }
 }

@@ -35,6 +35,7 @@ impl Store {
     pub(crate) fn open(data_dir: &Path, raft_id: u64) -> Result<Self, OpenError> {
         let log = LogStore::open(data_dir)?;
         log.claim(raft_id)?;
+        check_vote(&log, data_dir)?;
         let machine = Machine::open(data_dir)?;
         // A log that was purged up to a snapshot is of no use without that snapshot.
         machine.check_against(log.ends().last_purged_log_id, data_dir)?;
@@ -136,5 +137,53 @@ impl Store {
     /// Bytes of the newest snapshot; 0 if there is none.
     pub(crate) fn snapshot_bytes(&self) -> u64 {
         self.snapshots.newest_bytes()
+    }
+}
+
+/// A node votes before it takes an entry, but for the first of a cluster. One that does not know how it
+/// voted might vote twice.
+fn check_vote(log: &LogStore, data_dir: &Path) -> Result<(), OpenError> {
+    let corrupt = |reason: String| OpenError::Corrupt {
+        path: data_dir.join("log"),
+        reason,
+    };
+    let vote = log
+        .stored_vote()
+        .map_err(|error| corrupt(format!("the vote: {error}")))?;
+    match log.ends().last_log_id {
+        Some(last) if last.index > 0 && vote.is_none() => {
+            Err(corrupt("the vote is missing".to_owned()))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        durable::{Barrier, Disk},
+        log_store::entry_codec,
+        rows,
+        types::{Entry, LogId},
+    };
+
+    #[test]
+    fn a_log_without_its_vote_is_damaged_unless_it_has_just_begun() {
+        for (entries, is_damaged) in [(1, false), (2, true)] {
+            let dir = tempfile::tempdir().unwrap();
+            let disk = Disk::open(dir.path(), Barrier::Full).unwrap();
+            for index in 0..entries {
+                let mut entry = Entry::default();
+                entry.log_id = LogId::new(entry.log_id.leader_id, index);
+                let bytes = entry_codec::encode(&entry).unwrap();
+                rows::write(&disk, index, &bytes).unwrap();
+            }
+            disk.barrier().unwrap();
+            drop(disk);
+            let opened = Store::open(dir.path(), 7);
+            let found = matches!(opened, Err(OpenError::Corrupt { .. }));
+            assert_eq!(found, is_damaged, "{entries} entries");
+        }
     }
 }

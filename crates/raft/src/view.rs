@@ -83,9 +83,7 @@ pub(crate) async fn ask_members(
     let others = membership.nodes().filter(|(id, _)| **id != inner.raft_id());
     let asked = others.map(|(_, peer)| {
         let address = inner.addresses.address(peer);
-        inner
-            .transport
-            .ask(address, Rpc::Question, question.clone(), within)
+        inner.carry(address, Rpc::Question, question.clone(), within)
     });
     join_all(asked)
         .await
@@ -104,9 +102,7 @@ pub(crate) async fn ask_leader(
         return None;
     };
     let address = inner.addresses.address(&leader);
-    let asked = inner
-        .transport
-        .ask(address, Rpc::Question, question, within);
+    let asked = inner.carry(address, Rpc::Question, question, within);
     asked.await.ok()
 }
 

@@ -1,7 +1,7 @@
 //! What nodes say to each other: one format byte, then postcard.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, de::DeserializeOwned};
 use std::time::Duration;
 use strongroom_core::{Attempt, Command, SubmitError, Submitted, replica::PortFuture};
 
@@ -35,11 +35,13 @@ pub enum Rpc {
     Attempt,
     /// Would I have your vote?
     PreVote,
+    /// One of the others, in a cluster that was recovered: with its epoch.
+    InEpoch,
 }
 
 impl Rpc {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Append,
         Self::Vote,
         Self::Snapshot,
@@ -52,6 +54,7 @@ impl Rpc {
         Self::TakeOver,
         Self::Attempt,
         Self::PreVote,
+        Self::InEpoch,
     ];
 
     /// Whether it is Raft's own: what clients ask must never hold it up.
@@ -84,6 +87,7 @@ impl Rpc {
             Self::TakeOver => "take-over",
             Self::Attempt => "attempt",
             Self::PreVote => "pre-vote",
+            Self::InEpoch => "in-epoch",
         }
     }
 }
@@ -165,6 +169,15 @@ pub(crate) struct NodeStatus {
     /// The index of the newest membership that it knows, and the voters in it.
     pub(crate) membership: Option<u64>,
     pub(crate) voters: Vec<u64>,
+    /// Its epoch; `None`: it is of the first release, and has said nothing. What is added at the end is
+    /// passed over by those who do not know it.
+    #[serde(deserialize_with = "or_nothing")]
+    pub(crate) epoch: Option<u32>,
+}
+
+/// What stands at the end of a message, if the sender knows of it.
+fn or_nothing<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    Ok(Option::deserialize(from).unwrap_or_default())
 }
 
 /// A node that wants to become a member.
@@ -230,6 +243,45 @@ mod tests {
 
     use super::*;
     use crate::types::{SnapshotMeta, TypeConfig, Vote};
+
+    /// A node's status in the form that the first release has.
+    #[derive(Serialize, Deserialize)]
+    struct FirstStatus {
+        name: String,
+        raft_id: u64,
+        version: String,
+        decodes: u8,
+        member: bool,
+        leader: Option<u64>,
+        applied: Option<u64>,
+        silence_ms: u64,
+        membership: Option<u64>,
+        voters: Vec<u64>,
+    }
+
+    #[test]
+    fn a_status_with_an_epoch_and_one_without_are_both_read_by_both() {
+        let first = FirstStatus {
+            name: "1".to_owned(),
+            raft_id: 7,
+            version: "0".to_owned(),
+            decodes: 2,
+            member: true,
+            leader: Some(7),
+            applied: Some(900),
+            silence_ms: 300,
+            membership: Some(3),
+            voters: vec![7, 8],
+        };
+        let mut status: NodeStatus = decode(&encode(&first).unwrap()).unwrap();
+        assert_eq!((status.epoch, &status.voters), (None, &vec![7, 8]));
+        status.epoch = Some(300);
+        let bytes = encode(&status).unwrap();
+        let again: NodeStatus = decode(&bytes).unwrap();
+        assert_eq!(again.epoch, Some(300));
+        let read: FirstStatus = decode(&bytes).unwrap();
+        assert_eq!((read.silence_ms, read.voters), (300, vec![7, 8]));
+    }
 
     #[test]
     fn a_leaders_messages_begin_with_who_they_are_for_and_its_term() {

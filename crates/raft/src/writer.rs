@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use crate::{
     durable::{CHUNK_BYTES, Disk, DiskError},
     keys::Key,
+    mark::Mark,
     rows,
 };
 
@@ -89,7 +90,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// Starts the thread. `purged` is the last purge point, up to which a crash may have left rows.
-    pub(crate) fn start(disk: Arc<Disk>, purged: Option<u64>) -> io::Result<Self> {
+    pub(crate) fn start(disk: Arc<Disk>, mark: Mark, purged: Option<u64>) -> io::Result<Self> {
         let (requests, queue) = mpsc::channel();
         let (fail, failed) = watch::channel(None);
         let thread = thread::Builder::new()
@@ -98,6 +99,7 @@ impl Writer {
                 let purging = purged.map(|upto| Purging { from: 0, upto });
                 Loop {
                     disk,
+                    mark,
                     queue,
                     fail,
                     purging,
@@ -173,6 +175,7 @@ struct Purging {
 
 struct Loop {
     disk: Arc<Disk>,
+    mark: Mark,
     queue: mpsc::Receiver<Request>,
     fail: watch::Sender<Option<StoreFailed>>,
     purging: Option<Purging>,
@@ -293,6 +296,7 @@ impl Loop {
         let idle = !lazy && self.purging.is_none();
         if awaited || (self.dirty && idle) {
             self.disk.barrier()?;
+            self.mark.after_barrier()?;
             self.dirty = false;
         } else {
             self.dirty |= lazy;
@@ -302,9 +306,20 @@ impl Loop {
 
     fn apply(&mut self, change: Change) -> Result<(), DiskError> {
         match change {
-            Change::Entry { index, bytes } => rows::write(&self.disk, index, &bytes),
-            Change::Truncate { from } => rows::truncate(&self.disk, from),
-            Change::Value { key, value } => self.disk.put(&key, Some(&value)),
+            Change::Entry { index, bytes } => {
+                self.mark.entry(index);
+                rows::write(&self.disk, index, &bytes)
+            }
+            Change::Truncate { from } => {
+                self.mark.before_truncating(from)?;
+                rows::truncate(&self.disk, from)
+            }
+            Change::Value { key, value } => {
+                if key == Key::VOTE {
+                    self.mark.vote(&value);
+                }
+                self.disk.put(&key, Some(&value))
+            }
             Change::Purge { upto, point } => {
                 self.disk.put(&Key::PURGED, Some(&point))?;
                 // The log never again has an entry at or before its purge point, so removing those

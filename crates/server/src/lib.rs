@@ -13,6 +13,7 @@ pub mod kms;
 mod listen;
 pub mod logging;
 mod raft_port;
+pub mod recover;
 pub mod run;
 mod run_error;
 pub mod settings;

@@ -95,6 +95,11 @@ async fn start(
     };
     let audit = open_audit(&settings).await?;
     let node = Arc::new(start_node(&settings, data_dir, raft).await?);
+    if let Some(kept) = node.store_set_aside() {
+        let entry = Entry::of_node("store.set_aside", kept.display().to_string());
+        // If it cannot be written, nothing is served, and the log has told it.
+        let _ = audit.write(entry).await;
+    }
     let (stop_raft, raft_stops) = watch::channel(false);
     let raft_server = raft_listener.map(|listener| {
         let node = Arc::clone(&node);

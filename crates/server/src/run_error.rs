@@ -39,6 +39,7 @@ impl From<StartError> for RunError {
         match error {
             StartError::Store(error) => Self::Store(error.to_string()),
             StartError::Raft(error) => Self::Failed(error),
+            StartError::Surpassed(error) => Self::Store(error.to_string()),
         }
     }
 }

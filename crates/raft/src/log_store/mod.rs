@@ -17,6 +17,7 @@ use tokio::sync::{oneshot, watch};
 use crate::{
     durable::{Barrier, Disk, DiskError, OpenError},
     keys::Key,
+    mark::Mark,
     rows,
     snapshot_files::Kept,
     types::{Entry, LogId, StorageError, StorageIoError, TypeConfig, Vote},
@@ -75,8 +76,10 @@ impl LogStore {
             None => None,
         };
         let window = Window::recovered(purged, last, &found);
-        let writer =
-            Writer::start(Arc::clone(&disk), purged_index).map_err(OpenError::io(data_dir))?;
+        let end = found.last().map(|(index, _)| *index).max(purged_index);
+        let mark = checked_mark(&disk, end.map_or(0, |index| index + 1))?;
+        let writer = Writer::start(Arc::clone(&disk), mark, purged_index)
+            .map_err(OpenError::io(data_dir))?;
         let shared = Shared {
             writer,
             window: Mutex::new(window),
@@ -137,7 +140,7 @@ impl LogStore {
         let failed = |error: DiskError| disk.corrupt(error.0);
         match disk.get(&Key::OWNER).map_err(failed)? {
             Some(owner) if owner == raft_id.to_le_bytes() => Ok(()),
-            Some(_) => Err(disk.corrupt("it is another member's".to_owned())),
+            Some(_) => Err(OpenError::OtherMembers(self.shared.disk.path().to_owned())),
             None => disk
                 .put(&Key::OWNER, Some(&raft_id.to_le_bytes()))
                 .and_then(|()| disk.barrier())
@@ -220,6 +223,38 @@ impl LogStore {
         }
         Ok(entries)
     }
+}
+
+/// Checks what is there against what was noted to be there: the log goes on at `next`.
+fn checked_mark(disk: &Disk, next: u64) -> Result<Mark, OpenError> {
+    let (mut mark, noted) = Mark::open(disk.path()).map_err(OpenError::io(disk.path()))?;
+    let stored = disk.get(&Key::VOTE).map_err(|e| disk.corrupt(e.0))?;
+    let vote = |bytes: &[u8]| match bytes {
+        [] => Ok(None),
+        bytes => postcard::from_bytes::<Vote>(bytes).map(Some),
+    };
+    let stored = stored.unwrap_or_default();
+    let found = vote(&stored).map_err(|e| disk.corrupt(format!("the vote: {e}")))?;
+    if let Some(noted) = noted {
+        if noted.next > next {
+            return Err(disk.corrupt(format!(
+                "it ends before entry {next}, and held entries up to {}",
+                noted.next - 1
+            )));
+        }
+        // A note that passed its checksum is a vote.
+        let noted = vote(&noted.vote).ok().flatten();
+        if found.map(|vote| vote.leader_id) < noted.map(|vote| vote.leader_id) {
+            return Err(disk.corrupt("the last vote is missing".to_owned()));
+        }
+    }
+    // What was found is durable: opening has synced it.
+    if let Some(last) = next.checked_sub(1) {
+        mark.entry(last);
+    }
+    mark.vote(&stored);
+    mark.after_barrier().map_err(OpenError::io(disk.path()))?;
+    Ok(mark)
 }
 
 fn read_entries(disk: &Disk, range: Range<u64>) -> Result<Vec<Entry>, (u64, EntryDecodeError)> {

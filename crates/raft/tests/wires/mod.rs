@@ -53,6 +53,14 @@ impl Wires {
         self.nodes.lock().unwrap().remove(&address(name));
     }
 
+    /// A node's end of the wires.
+    pub fn end(self: &Arc<Self>, name: &str) -> impl Transport + use<> {
+        End {
+            wires: Arc::clone(self),
+            name: name.to_owned(),
+        }
+    }
+
     /// Messages sent by now.
     pub fn asked(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
