@@ -2,6 +2,7 @@
 
 mod alloc;
 mod audit;
+mod cluster_key;
 mod dev;
 mod server;
 
@@ -42,6 +43,11 @@ enum Command {
         #[arg(long)]
         data_dir: Option<PathBuf>,
     },
+    /// Make the key that nodes know each other by; KMS is found as the server finds it.
+    ClusterKey {
+        #[command(subcommand)]
+        command: ClusterKeyCommand,
+    },
     /// Look at a node's audit trail.
     Audit {
         #[command(subcommand)]
@@ -49,6 +55,14 @@ enum Command {
     },
     /// Print the version, the build, and the formats it reads and writes.
     Version,
+}
+
+#[derive(Subcommand)]
+enum ClusterKeyCommand {
+    /// Print a new cluster key, wrapped by KMS, for VAULT_CLUSTER_KEY.
+    New,
+    /// Print the key in VAULT_CLUSTER_KEY, wrapped anew by the KMS key in use.
+    Rewrap,
 }
 
 #[derive(Subcommand)]
@@ -67,6 +81,7 @@ fn main() -> ExitCode {
             check_config: false,
         } => server::run(),
         Command::Dev { port, data_dir } => dev::run(port, data_dir),
+        Command::ClusterKey { command } => cluster_key::run(&command),
         Command::Audit {
             command: AuditCommand::Verify { dir },
         } => audit::verify(&dir),

@@ -33,7 +33,7 @@ pub(crate) fn run() -> ExitCode {
     }
 }
 
-fn refuse(problems: &[Problem]) -> ExitCode {
+pub(crate) fn refuse(problems: &[Problem]) -> ExitCode {
     for problem in problems {
         complain!("{problem}");
     }

@@ -4,6 +4,7 @@
 //! the vault.
 
 pub mod audit;
+pub mod cluster_key;
 pub mod dev_keys;
 pub mod http;
 pub mod hygiene;
@@ -12,8 +13,10 @@ pub mod kms;
 mod listen;
 pub mod logging;
 mod raft_port;
+pub mod raft_tls;
 pub mod run;
 mod run_error;
+mod seldom;
 pub mod settings;
 mod signals;
 mod targets;

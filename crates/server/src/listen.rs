@@ -2,6 +2,7 @@
 
 mod pace;
 mod places;
+mod tls;
 
 use std::{
     convert::Infallible,
@@ -19,6 +20,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
@@ -28,6 +30,7 @@ use pace::Paced;
 use places::{Open, TurnedAway};
 
 pub(crate) use places::{Places, places};
+pub(crate) use tls::serve_tls;
 
 /// How long a client may take to send a request's head, idle time between requests included.
 const HEAD_WITHIN: Duration = Duration::from_secs(60);
@@ -66,7 +69,7 @@ pub(crate) async fn serve<S, F>(
     let (open, mut turned_away) = (GracefulShutdown::new(), TurnedAway::default());
     loop {
         let accepted = tokio::select! {
-            accepted = accept(&listener, &all) => accepted,
+            accepted = accept_in_place(&listener, &all) => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let Some((stream, peer, place)) = accepted else {
@@ -76,43 +79,67 @@ pub(crate) async fn serve<S, F>(
             turned_away.note(peer.ip());
             continue;
         };
-        let service = service.clone();
-        let answer = service_fn(move |request: Request<Incoming>| {
-            let served = service(peer.ip(), request.map(Body::new));
-            async move { Ok::<_, Infallible>(served.await) }
-        });
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(READ_BY_CLIENT_WITHIN));
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEAD_WITHIN)
-            .max_buf_size(HEAD_BYTES)
-            .serve_connection(TokioIo::new(Paced::new(Box::pin(stream))), answer);
-        let connection = open.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
-            }
-            drop((place, counted));
-        });
+        attend(&open, stream, peer, service.clone(), (place, counted));
     }
     drop(listener);
+    end(open).await;
+}
+
+/// Serves one connection on a task of its own. What it `holds` is dropped with it.
+fn attend<T, S, F>(
+    open: &GracefulShutdown,
+    stream: T,
+    peer: SocketAddr,
+    service: S,
+    holds: impl Send + 'static,
+) where
+    T: AsyncRead + AsyncWrite + Send + 'static,
+    S: Fn(IpAddr, Request<Body>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let answer = service_fn(move |request: Request<Incoming>| {
+        let served = service(peer.ip(), request.map(Body::new));
+        async move { Ok::<_, Infallible>(served.await) }
+    });
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(READ_BY_CLIENT_WITHIN));
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(HEAD_BYTES)
+        .serve_connection(TokioIo::new(Paced::new(Box::pin(stream))), answer);
+    let connection = open.watch(connection);
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(%error, "a connection ended early");
+        }
+        drop(holds);
+    });
+}
+
+/// Lets open requests end.
+async fn end(open: GracefulShutdown) {
     if tokio::time::timeout(GRACE, open.shutdown()).await.is_err() {
         tracing::warn!("some requests did not end in time");
     }
 }
 
-async fn accept(
+async fn accept_in_place(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> Option<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
+    let (stream, peer) = accept(listener).await?;
+    Some((stream, peer, place))
+}
+
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
         Ok((stream, peer)) => {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY was not set");
             }
-            Some((stream, peer, place))
+            Some((stream, peer))
         }
         Err(error) => {
             // Out of file handles, mostly: give connections time to end.
