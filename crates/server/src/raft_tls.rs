@@ -97,7 +97,9 @@ impl RaftTls {
     /// # Errors
     /// [`TlsError`].
     pub fn with_life(key: &ClusterKey, life: Duration) -> Result<Self, TlsError> {
-        let seed = key.authority_seed().map_err(|error| TlsError::new(&error))?;
+        let seed = key
+            .authority_seed()
+            .map_err(|error| TlsError::new(&error))?;
         let authority = Authority::derive(&seed)?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let first = issue(&authority, &provider, life)?;

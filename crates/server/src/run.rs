@@ -107,7 +107,13 @@ async fn start(
     let node = Arc::new(start_node(&settings, data_dir, tls.clone(), raft).await?);
     let (stop_raft, raft_stops) = watch::channel(false);
     let raft_server = match raft_listener {
-        Some(listener) => Some(serve_raft(listener, tls.as_deref(), &node, raft_stops, raft)?),
+        Some(listener) => Some(serve_raft(
+            listener,
+            tls.as_deref(),
+            &node,
+            raft_stops,
+            raft,
+        )?),
         None => None,
     };
     let vault = Arc::new(Vault::new(
@@ -153,7 +159,10 @@ async fn start(
 /// Renews this node's certificate while Raft's threads run.
 fn keep_fresh(tls: RaftTls, raft: &Runtime) -> Arc<RaftTls> {
     let authority = tls.fingerprint();
-    tracing::info!(authority, "nodes prove to each other that they have the cluster key");
+    tracing::info!(
+        authority,
+        "nodes prove to each other that they have the cluster key"
+    );
     let tls = Arc::new(tls);
     let kept = Arc::clone(&tls);
     raft.spawn(async move { kept.keep_fresh().await });
@@ -172,7 +181,13 @@ fn serve_raft(
     Ok(match tls {
         Some(tls) => {
             let acceptor = TlsAcceptor::from(Arc::new(tls.server_config()?));
-            raft.spawn(listen::serve_tls(listener, acceptor, RAFT_CONNECTIONS, stop, answer))
+            raft.spawn(listen::serve_tls(
+                listener,
+                acceptor,
+                RAFT_CONNECTIONS,
+                stop,
+                answer,
+            ))
         }
         None => {
             let places = Places::of_anybody(RAFT_CONNECTIONS);

@@ -112,7 +112,14 @@ fn every_cut_and_every_changed_character_is_noticed() {
         assert_eq!(WrappedClusterKey::parse(&form).err(), Some(why));
     }
     // A check that fits what does not make sense.
-    for held in [&b""[..], b"\0", b"\0\0x", b"\0\x01x", b"\0\x01\xffx", b"\x01\0x"] {
+    for held in [
+        &b""[..],
+        b"\0",
+        b"\0\0x",
+        b"\0\x01x",
+        b"\0\x01\xffx",
+        b"\x01\0x",
+    ] {
         let bytes = [held, &check(held)].concat();
         let text = format!("{PREFIX}{}", URL_SAFE_NO_PAD.encode(bytes));
         assert_eq!(

@@ -94,7 +94,11 @@ impl HttpTransport {
     ) -> Result<Bytes, TransportError> {
         let request = Request::builder()
             .method(Method::POST)
-            .uri(format!("{}://{address}{PREFIX}{}", self.scheme, rpc.as_str()))
+            .uri(format!(
+                "{}://{address}{PREFIX}{}",
+                self.scheme,
+                rpc.as_str()
+            ))
             .header(MARK, HeaderValue::from_static("1"))
             .body(Full::from(body))
             // Not sent, and never will be: the address is none.

@@ -22,7 +22,7 @@ use super::{NODE_NAME, TlsError};
 /// Signs certificates of this cluster's nodes. Whoever has it is a node.
 pub struct Authority {
     issuer: Issuer<'static, Signer>,
-    root: CertificateDer<'static>,
+    pub(super) root: CertificateDer<'static>,
     fingerprint: String,
 }
 

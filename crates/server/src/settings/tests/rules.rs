@@ -114,18 +114,37 @@ const CLUSTER_KEY: (&str, &str) = (
 
 #[test]
 fn with_a_cluster_key_the_raft_port_may_be_anywhere_and_is_never_plain() {
-    for address in ["10.0.0.1:1", "0.0.0.0:1", "[::]:1", "127.0.0.1:1", "example.com:1"] {
+    for address in [
+        "10.0.0.1:1",
+        "0.0.0.0:1",
+        "[::]:1",
+        "127.0.0.1:1",
+        "example.com:1",
+    ] {
         let given = [PEERS, KEY, CLUSTER_KEY, ("VAULT_RAFT_ADDR", address)];
         let settings = fine(&given).settings;
         assert!(settings.raft.is_some() && settings.cluster_key.is_some());
     }
-    let both = [PEERS, KEY, CLUSTER_KEY, ("VAULT_RAFT_PLAINTEXT", "wireguard")];
+    let both = [
+        PEERS,
+        KEY,
+        CLUSTER_KEY,
+        ("VAULT_RAFT_PLAINTEXT", "wireguard"),
+    ];
     assert_eq!(keys(&problems(&both)), ["VAULT_RAFT_PLAINTEXT"]);
     // A bad one is no reason to speak in the clear, nor to complain twice.
-    let bad = [PEERS, KEY, ("VAULT_CLUSTER_KEY", "srck1_x"), ("VAULT_RAFT_ADDR", "10.0.0.1:1")];
+    let bad = [
+        PEERS,
+        KEY,
+        ("VAULT_CLUSTER_KEY", "srck1_x"),
+        ("VAULT_RAFT_ADDR", "10.0.0.1:1"),
+    ];
     assert_eq!(keys(&problems(&bad)), ["VAULT_CLUSTER_KEY"]);
     assert_eq!(keys(&problems(&[CLUSTER_KEY])), ["VAULT_LOCAL_MASTER_KEY"]);
-    assert_eq!(keys(&fine(&[CLUSTER_KEY, KEY]).warnings), ["VAULT_CLUSTER_KEY"]);
+    assert_eq!(
+        keys(&fine(&[CLUSTER_KEY, KEY]).warnings),
+        ["VAULT_CLUSTER_KEY"]
+    );
     // What refuses a plain port names both ways out.
     let refused = problems(&[PEERS, KEY, ("VAULT_RAFT_ADDR", "10.0.0.1:1")]);
     for way in ["VAULT_CLUSTER_KEY", "VAULT_RAFT_PLAINTEXT=wireguard"] {

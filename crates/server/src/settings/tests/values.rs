@@ -55,7 +55,12 @@ const WRONG: &[(&str, &[&str])] = &[
     ("VAULT_RAFT_ADDR", &["8300", "h", "h:0", "h:x"]),
     (
         "VAULT_CLUSTER_KEY",
-        &["srck1_", "srck1_AAAA", "srck2_AAAA", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="],
+        &[
+            "srck1_",
+            "srck1_AAAA",
+            "srck2_AAAA",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        ],
     ),
     ("VAULT_RAFT_PLAINTEXT", &["true", "WireGuard", "yes"]),
     ("VAULT_DATA_DIR", &["a\0b"]),
