@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     error::Error,
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -168,20 +169,17 @@ fn connector(tls: Option<&RaftTls>) -> Result<Connector, TlsError> {
     })
 }
 
-/// What TLS said, where it was TLS.
-fn of_tls(error: &legacy::Error) -> Option<&rustls::Error> {
-    let mut cause: Option<&(dyn Error + 'static)> = error.source();
-    while let Some(error) = cause {
-        let inner = error
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref)
-            .and_then(|inner| inner.downcast_ref::<rustls::Error>());
-        if inner.is_some() {
-            return inner;
-        }
-        cause = error.source();
+/// What TLS said, where it was TLS: the error is wrapped in several of the operating system's kind,
+/// which do not name what they hold as their source.
+fn of_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
     }
-    None
+    let held = error.downcast_ref().and_then(io::Error::get_ref);
+    match held {
+        Some(held) => of_tls(held),
+        None => of_tls(error.source()?),
+    }
 }
 
 impl Transport for HttpTransport {
