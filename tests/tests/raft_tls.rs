@@ -144,6 +144,34 @@ async fn the_same_key_wrapped_anew_is_the_same_cluster() {
     }
 }
 
+/// As OPERATIONS says: a changed node and an unchanged one do not hear each other, and two are enough.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_is_turned_on_and_replaced_one_node_at_a_time() {
+    let _turn = alone().await;
+    let mut cluster = start("").await;
+    write(&cluster.admin(0), "plain").await;
+    for round in 0..2 {
+        let key = new_key();
+        for at in 0..3 {
+            let node = &mut cluster.nodes[at];
+            assert!(node.terminate().success());
+            node.env.insert("VAULT_CLUSTER_KEY".into(), key.clone());
+            node.start();
+            if at > 0 {
+                node.wait_ready().await;
+                cluster.leader().await;
+                write(&cluster.admin(at), &format!("round/{round}/{at}")).await;
+            }
+        }
+        cluster.wait_ready().await;
+    }
+    for node in &cluster.nodes {
+        for name in ["plain", "round/0/1", "round/0/2", "round/1/1", "round/1/2"] {
+            read(node, name).await;
+        }
+    }
+}
+
 /// What trust costs: told, and not judged.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_it_costs_is_told() {

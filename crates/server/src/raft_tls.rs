@@ -2,7 +2,8 @@
 //!
 //! A node issues itself a certificate with a short life and renews it; there is nothing to hand out and
 //! nothing to revoke. Checking chains is rustls's own work: the root is the authority's, the name is the
-//! same for every node, since nodes are told by what they can sign with and not by where they are.
+//! same for every node, since nodes are told by what they can sign with and not by where they are. Nothing
+//! is heard from, or said to, whoever has shown no certificate of this authority (invariant 20).
 
 mod authority;
 

@@ -140,3 +140,52 @@ impl Handshakes {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acceptor() -> TlsAcceptor {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(rustls::server::ResolvesServerCertUsingSni::new()));
+        TlsAcceptor::from(Arc::new(config))
+    }
+
+    /// Somebody who says nothing, from an address of 10.0.0.0/16. The other end lives as long.
+    async fn begin(handshakes: &mut Handshakes, listener: &TcpListener, n: u16) -> TcpStream {
+        let other = TcpStream::connect(listener.local_addr().unwrap());
+        let (other, taken) = tokio::join!(other, listener.accept());
+        let [high, low] = n.to_be_bytes();
+        let peer = SocketAddr::from(([10, 0, high, low], 1));
+        handshakes.begin(taken.unwrap().0, peer);
+        other.unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_oldest_makes_way_of_its_address_and_of_all() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut handshakes = Handshakes::new(acceptor());
+        let mut others = vec![begin(&mut handshakes, &listener, 1).await];
+        let first = handshakes.waiting[0].task.id();
+        for _ in 0..OF_ONE + 10 {
+            others.push(begin(&mut handshakes, &listener, 2).await);
+        }
+        // Its own, and not the older one of another address.
+        assert_eq!(handshakes.waiting.len(), 1 + OF_ONE);
+        assert_eq!(handshakes.waiting[0].task.id(), first);
+        for n in 0..200 {
+            others.push(begin(&mut handshakes, &listener, 100 + n).await);
+        }
+        assert_eq!(handshakes.waiting.len(), HANDSHAKES);
+        assert_ne!(handshakes.waiting[0].task.id(), first);
+        assert!(handshakes.may_begin());
+        // Whoever hangs up leaves no place taken.
+        drop(others);
+        assert!(handshakes.next().await.is_none());
+        assert!(handshakes.waiting.is_empty() && handshakes.running.is_empty());
+    }
+}
