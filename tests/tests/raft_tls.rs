@@ -18,9 +18,10 @@ use serde_json::json;
 use strongroom_tests::{
     alone,
     api::Api,
+    canary::Hunt,
     cluster::{Cluster, MASTER_KEY},
     node::{Node, PATIENCE},
-    raft_tls::{cluster_key, new_key},
+    raft_tls::{cluster_key, new_key, unwrap},
 };
 
 /// Three nodes with this cluster key, ready.
@@ -50,7 +51,8 @@ async fn says(node: &Node, words: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_form_a_cluster_and_survive_a_restart_of_all_and_of_each() {
     let _turn = alone().await;
-    let mut cluster = start(&new_key()).await;
+    let key = new_key();
+    let mut cluster = start(&key).await;
     for node in 0..3 {
         write(&cluster.admin(node), &format!("by/{node}")).await;
     }
@@ -79,6 +81,11 @@ async fn three_nodes_form_a_cluster_and_survive_a_restart_of_all_and_of_each() {
         }
         assert!(node.log_text().contains("they have the cluster key"));
     }
+    let seed = unwrap(&key).await.authority_seed().unwrap();
+    let hunt = Hunt::new([]).and_bytes("the authority's seed", seed.expose());
+    let (found, files, bytes) = hunt.in_files(cluster.dir.path());
+    assert!(found.is_empty(), "{found:?}");
+    assert!(files > 3 && bytes > 1_000, "{files} files of {bytes} bytes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -181,7 +188,7 @@ async fn what_it_costs_is_told() {
     let key = new_key();
     let mut rates = Vec::new();
     for given in ["", key.as_str()] {
-        let cluster = start(given).await;
+        let mut cluster = start(given).await;
         cluster.leader().await;
         let until = Instant::now() + FOR;
         let writers = (0..WRITERS).map(|writer| {
@@ -202,12 +209,17 @@ async fn what_it_costs_is_told() {
         }
         times.sort();
         let at = |part: usize| times[times.len() * part / 100];
+        let leader = cluster.leader().await;
+        let killed = Instant::now();
+        cluster.nodes[leader].kill();
+        write(&cluster.admin((leader + 1) % 3), "after").await;
         println!(
-            "{}: {} writes in {FOR:?}, median {:?}, p99 {:?}",
+            "{}: {} writes in {FOR:?}, median {:?}, p99 {:?}; a leader replaced within {:?}",
             if given.is_empty() { "plain" } else { "TLS" },
             times.len(),
             at(50),
-            at(99)
+            at(99),
+            killed.elapsed()
         );
         rates.push(times.len() as f64);
     }
