@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    io,
     net::{IpAddr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -112,6 +113,11 @@ impl Handshakes {
         let task = self.running.spawn(async move {
             let error = match timeout(HANDSHAKE_WITHIN, accepting).await {
                 Ok(Ok(stream)) => return Some((stream, peer)),
+                Ok(Err(error)) if error.kind() != io::ErrorKind::InvalidData => {
+                    // Somebody who hung up: a node that was stopped, or whoever looks for open ports.
+                    tracing::debug!(%peer, %error, "a handshake ended early");
+                    return None;
+                }
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "no handshake within the deadline".to_owned(),
             };
