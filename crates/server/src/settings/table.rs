@@ -104,7 +104,7 @@ settings! {
     raft_addr: HostPort = "VAULT_RAFT_ADDR", RaftListen, Derived("this node's entry in `VAULT_PEERS`"), PUBLIC,
         "The listener for other nodes. With `VAULT_CLUSTER_KEY` any address; without, it must be a loopback address unless `VAULT_RAFT_PLAINTEXT` says what protects it. Without `VAULT_PEERS` there is none.";
     cluster_key: WrappedClusterKey = "VAULT_CLUSTER_KEY", ClusterKey, Value(""), SENSITIVE,
-        "The key that nodes know each other by, wrapped by KMS, the same on each: with it they speak TLS and prove that they may unwrap it. `strongroom cluster-key new` prints one. Wrapped, it is no secret: it may stand in plain configuration.";
+        "The key that nodes know each other by, wrapped by KMS, the same on each: with it they speak TLS and prove that they may unwrap it. `strongroom cluster-key new` prints one. Wrapped, it is worth nothing without the KMS key, and may stand in plain configuration.";
     raft_plaintext: RaftPlaintext = "VAULT_RAFT_PLAINTEXT", Choice(&[("wireguard", RaftPlaintext::Wireguard)]), Value(""), PUBLIC,
         "`wireguard`: the Raft port is plain because it is bound to this node's address inside a WireGuard overlay; a wildcard is refused. Not together with `VAULT_CLUSTER_KEY`. Empty: without a cluster key, only a loopback address is accepted.";
     data_dir: PathBuf = "VAULT_DATA_DIR", Folder, Value("./data"), PUBLIC,
