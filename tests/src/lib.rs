@@ -19,6 +19,7 @@ pub mod kms_cluster;
 pub mod load;
 pub mod node;
 pub mod postgres;
+pub mod raft_tls;
 pub mod raw;
 pub mod shim;
 pub mod values;

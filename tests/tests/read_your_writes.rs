@@ -44,7 +44,7 @@ async fn whoever_wrote_reads_it_at_every_node_by_index() {
             behind += u32::from(plain.status == 404);
             let read = get(&reader.api(), &path, &index(&made)).await.expect(200);
             // What was read is seen by who reads on elsewhere, too.
-            assert!(index(&read).parse::<u64>().unwrap() >= index(&made).parse().unwrap());
+            assert!(index(&read).parse::<u64>().unwrap() >= index(&made).parse::<u64>().unwrap());
         }
         let put = writer.put(&path, json!({"value": "two"})).await.expect(200);
         for reader in &cluster.nodes {
@@ -115,7 +115,7 @@ async fn a_follower_that_is_behind_has_the_leader_answer() {
             .find_map(|line| line.strip_prefix("strongroom_applied_index "))
             .and_then(|value| value.parse::<u64>().ok())
             .expect("a metric");
-        before_applied += u32::from(applied < index.parse().unwrap());
+        before_applied += u32::from(applied < index.parse::<u64>().unwrap());
     }
     println!("{before_applied} of 4 were read before the follower had applied them");
     assert!(before_applied > 0, "the follower was never behind");

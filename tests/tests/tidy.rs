@@ -44,14 +44,16 @@ const ARROWS: [(&str, &[&str]); 7] = [
 const TESTS: &str = "strongroom-tests";
 
 /// Packages from outside that one crate alone may know.
-const OWNED: [(&str, &str); 7] = [
+const OWNED: [(&str, &str); 9] = [
     ("sled", "strongroom-raft"),
     ("openraft", "strongroom-raft"),
     ("aws-config", "strongroom-server"),
     ("aws-sdk-kms", "strongroom-server"),
     ("axum", "strongroom-server"),
     ("tokio-postgres", "strongroom-server"),
+    ("rcgen", "strongroom-server"),
     ("chacha20poly1305", "strongroom-seal"),
+    ("hkdf", "strongroom-seal"),
 ];
 
 /// The one file that names sled.

@@ -3,6 +3,7 @@
 mod alloc;
 mod audit;
 mod backup;
+mod cluster_key;
 mod dev;
 mod recover;
 mod server;
@@ -46,6 +47,11 @@ enum Command {
     },
     /// Make a cluster of one out of what a node holds, when most of the others are gone for good.
     Recover(recover::Arguments),
+    /// Make the key that nodes know each other by; KMS is found as the server finds it.
+    ClusterKey {
+        #[command(subcommand)]
+        command: ClusterKeyCommand,
+    },
     /// Look at a node's audit trail.
     Audit {
         #[command(subcommand)]
@@ -58,6 +64,14 @@ enum Command {
     },
     /// Print the version, the build, and the formats it reads and writes.
     Version,
+}
+
+#[derive(Subcommand)]
+enum ClusterKeyCommand {
+    /// Print a new cluster key, wrapped by KMS, for VAULT_CLUSTER_KEY.
+    New,
+    /// Print the key in VAULT_CLUSTER_KEY, wrapped anew by the KMS key in use.
+    Rewrap,
 }
 
 #[derive(Subcommand)]
@@ -89,6 +103,7 @@ fn main() -> ExitCode {
         } => server::run(),
         Command::Dev { port, data_dir } => dev::run(port, data_dir),
         Command::Recover(arguments) => recover::run(&arguments),
+        Command::ClusterKey { command } => cluster_key::run(&command),
         Command::Audit {
             command: AuditCommand::Verify { dir },
         } => audit::verify(&dir),

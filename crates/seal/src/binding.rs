@@ -1,4 +1,5 @@
-//! What ties a ciphertext and its data key to one version of one secret.
+//! What ties a ciphertext and its data key to one version of one secret, and a wrapped cluster key to
+//! its purpose.
 
 use sha2::{Digest, Sha256};
 use strongroom_core::SecretName;
@@ -25,48 +26,57 @@ impl ContextStyle {
     }
 }
 
+/// What a cluster key is bound to, instead of a name and a version.
+const CLUSTER_KEY_PURPOSE: &str = "strongroom/cluster-key";
+
 /// Name and version of what is sealed: associated data of the envelope, encryption context of KMS.
 /// Neither a ciphertext nor a wrapped key opens under another binding (invariant 3).
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Binding {
-    name: SecretName,
-    version: u64,
+pub struct Binding(Bound);
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+enum Bound {
+    Version { name: SecretName, version: u64 },
+    ClusterKey,
 }
 
 impl Binding {
     /// The binding of `version` of the secret `name`. Versions count from 1.
     #[must_use]
     pub fn new(name: SecretName, version: u64) -> Self {
-        Self { name, version }
+        Self(Bound::Version { name, version })
     }
 
-    /// The secret's name.
-    #[must_use]
-    pub fn name(&self) -> &SecretName {
-        &self.name
-    }
-
-    /// The version's number.
-    #[must_use]
-    pub fn version(&self) -> u64 {
-        self.version
+    /// The binding of cluster keys: it is no secret's.
+    pub(crate) fn cluster_key() -> Self {
+        Self(Bound::ClusterKey)
     }
 
     /// The associated data: the ASCII bytes of `name:version`. A name may hold colons, but the
-    /// version is the digits after the last one, so no two bindings share their bytes.
+    /// version is the digits after the last one, so no two bindings share their bytes. A cluster
+    /// key's have no colon.
     #[must_use]
     pub fn aad(&self) -> Vec<u8> {
-        format!("{}:{}", self.name, self.version).into_bytes()
+        match &self.0 {
+            Bound::Version { name, version } => format!("{name}:{version}").into_bytes(),
+            Bound::ClusterKey => CLUSTER_KEY_PURPOSE.as_bytes().to_vec(),
+        }
     }
 
-    /// The KMS encryption context: `name` and `version`.
+    /// The KMS encryption context: `name` and `version`; `purpose` alone for a cluster key, in
+    /// either style.
     #[must_use]
-    pub fn encryption_context(&self, style: ContextStyle) -> [(&'static str, String); 2] {
-        let name = match style {
-            ContextStyle::Name => self.name.as_str().to_owned(),
-            ContextStyle::HashedName => hex(&Sha256::digest(self.name.as_str())),
-        };
-        [("name", name), ("version", self.version.to_string())]
+    pub fn encryption_context(&self, style: ContextStyle) -> Vec<(&'static str, String)> {
+        match &self.0 {
+            Bound::Version { name, version } => {
+                let name = match style {
+                    ContextStyle::Name => name.as_str().to_owned(),
+                    ContextStyle::HashedName => hex(&Sha256::digest(name.as_str())),
+                };
+                vec![("name", name), ("version", version.to_string())]
+            }
+            Bound::ClusterKey => vec![("purpose", CLUSTER_KEY_PURPOSE.to_owned())],
+        }
     }
 }
 
@@ -117,6 +127,20 @@ mod tests {
         assert_ne!(binding("s/a:1", 2).aad(), binding("s/a", 12).aad());
         assert_ne!(binding("s/a:1", 2).aad(), binding("s/a:12", 2).aad());
         assert_eq!(binding("s/a:1", 2).aad(), b"s/a:1:2");
+    }
+
+    /// No name makes a secret's version open what was wrapped as a cluster key, or the other way round.
+    #[test]
+    fn a_cluster_key_is_bound_as_no_version_is() {
+        let cluster = Binding::cluster_key();
+        assert_eq!(cluster.aad(), b"strongroom/cluster-key");
+        assert!(!cluster.aad().contains(&b':'));
+        for style in [ContextStyle::Name, ContextStyle::HashedName] {
+            let context = cluster.encryption_context(style);
+            assert_eq!(context, [("purpose", "strongroom/cluster-key".to_owned())]);
+            let version = binding("strongroom/cluster-key", 1).encryption_context(style);
+            assert!(version.iter().all(|(key, _)| *key != "purpose"));
+        }
     }
 
     fn any_binding() -> impl Strategy<Value = Binding> {

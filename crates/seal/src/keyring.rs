@@ -18,6 +18,7 @@ use crate::{
     line::{Line, Ticket, late},
 };
 
+mod cluster;
 mod config;
 
 pub use config::{FoundDek, KeyringConfig};

@@ -11,6 +11,7 @@ mod aead;
 pub mod binding;
 pub mod breaker;
 mod cache;
+pub mod cluster_key;
 pub mod dek;
 pub mod envelope;
 mod flight;
@@ -27,6 +28,7 @@ pub mod token;
 
 pub use binding::{Binding, ContextStyle};
 pub use breaker::{BreakerConfig, BreakerState};
+pub use cluster_key::{AuthoritySeed, ClusterKey, ClusterKeyError, WrappedClusterKey};
 pub use dek::{DataKey, Dek, DekError};
 pub use envelope::{OpenError, SealError, open, seal};
 pub use generate::{GenerateError, generate_value};

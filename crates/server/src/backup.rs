@@ -64,7 +64,7 @@ pub fn open_all(state: &State, settings: &Settings) -> Result<usize, RunError> {
         .build()
         .map_err(failed)?;
     runtime.block_on(async {
-        let keyring = keyring::open(settings).await?;
+        let keyring = keyring::open(settings, None).await?.keyring;
         let (mut opened, mut wrong) = (0, Vec::new());
         for (name, secret) in state.secrets() {
             for version in secret.all_versions() {

@@ -2,7 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use strongroom_seal::{BreakerConfig, ContextStyle, Keyring, KeyringConfig, Kms, LocalKms};
+use strongroom_seal::{
+    BreakerConfig, ClusterKey, ContextStyle, Keyring, KeyringConfig, Kms, KmsError, LocalKms,
+    WrappedClusterKey,
+};
 
 use crate::{
     kms::aws::{AwsKms, AwsSettings},
@@ -10,13 +13,24 @@ use crate::{
     settings::{self, Settings},
 };
 
-/// How long the first wrap and unwrap may take, after the connection is set up.
+/// How long the first wrap and unwrap may take, the cluster key's too, after the connection is set up.
 const PROBE_WITHIN: Duration = Duration::from_secs(4);
 /// How long one call to KMS may take.
 const KMS_WITHIN: Duration = Duration::from_secs(8);
 
-/// Reaches KMS, wraps and unwraps once, and says in one line which key that was.
-pub(crate) async fn open(settings: &Settings) -> Result<Arc<Keyring>, RunError> {
+/// KMS as it was found to work.
+pub(crate) struct Opened {
+    pub(crate) keyring: Arc<Keyring>,
+    /// Unwrapped, where one was given.
+    pub(crate) cluster_key: Option<ClusterKey>,
+}
+
+/// Reaches KMS, wraps and unwraps once, and says in one line which key that was. Unwraps this cluster
+/// key meanwhile.
+pub(crate) async fn open(
+    settings: &Settings,
+    cluster_key: Option<&WrappedClusterKey>,
+) -> Result<Opened, RunError> {
     let mut credentials = String::from("-");
     let kms: Arc<dyn Kms> = match &settings.kms.kms {
         settings::Kms::Aws { key_id } => {
@@ -50,16 +64,30 @@ pub(crate) async fn open(settings: &Settings) -> Result<Arc<Keyring>, RunError> 
     let keyring = Keyring::new(kms, config);
     let service = keyring.describe();
     let region = service.region.as_deref().unwrap_or("-");
-    keyring.probe(PROBE_WITHIN).await.map_err(|error| {
+    let failed = |what: &str, error: KmsError| {
         let (mode, key) = (&service.mode, &service.key);
         RunError::Failed(format!(
-            "KMS ({mode}, key {key}, region {region}) does not work: {error}"
+            "KMS ({mode}, key {key}, region {region}) {what}: {error}"
         ))
-    })?;
+    };
+    let unwrapping = async {
+        match cluster_key {
+            Some(wrapped) => Some(keyring.cluster_key(wrapped, PROBE_WITHIN).await),
+            None => None,
+        }
+    };
+    let (probed, unwrapped) = tokio::join!(keyring.probe(PROBE_WITHIN), unwrapping);
+    probed.map_err(|error| failed("does not work", error))?;
+    let cluster_key = unwrapped
+        .transpose()
+        .map_err(|error| failed("does not unwrap VAULT_CLUSTER_KEY", error))?;
     tracing::info!(
         mode = %service.mode, key = %service.key, region, credentials, "KMS wraps and unwraps"
     );
-    Ok(Arc::new(keyring))
+    Ok(Opened {
+        keyring: Arc::new(keyring),
+        cluster_key,
+    })
 }
 
 fn local_kms(master_keys: Option<&str>) -> Result<LocalKms, RunError> {

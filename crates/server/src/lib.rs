@@ -5,6 +5,7 @@
 
 pub mod audit;
 pub mod backup;
+pub mod cluster_key;
 pub mod dev_keys;
 pub mod http;
 pub mod hygiene;
@@ -13,9 +14,11 @@ pub mod kms;
 mod listen;
 pub mod logging;
 mod raft_port;
+pub mod raft_tls;
 pub mod recover;
 pub mod run;
 mod run_error;
+mod seldom;
 pub mod settings;
 mod signals;
 mod targets;

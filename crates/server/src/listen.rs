@@ -2,6 +2,7 @@
 
 mod pace;
 mod places;
+mod tls;
 
 use std::{
     convert::Infallible,
@@ -20,6 +21,7 @@ use hyper_util::{
     server::graceful::GracefulShutdown,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
@@ -29,6 +31,7 @@ use pace::Paced;
 use places::{Open, TurnedAway};
 
 pub(crate) use places::{Places, places};
+pub(crate) use tls::serve_tls;
 
 /// How long a client may take to send a request's head, idle time between requests included.
 const HEAD_WITHIN: Duration = Duration::from_secs(60);
@@ -77,22 +80,21 @@ pub(crate) async fn serve<S, F>(
         };
         match by_client.count(peer.ip(), &places) {
             Some(counted) => {
-                let held = (place, counted);
-                tokio::spawn(open_connection(&open, stream, peer, service.clone(), held));
+                attend(&open, stream, peer, service.clone(), (place, counted));
             }
             None => turned_away.note(peer.ip()),
         }
     };
     loop {
         tokio::select! {
-            accepted = accept(&listener, &all) => admit(accepted),
+            accepted = accept_in_place(&listener, &all) => admit(accepted),
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
     // Who has connected already believes to be heard.
     for _ in 0..BACKLOG {
         // Outside of the budget of a task, which would end before the backlog does.
-        match tokio::task::unconstrained(accept(&listener, &all)).now_or_never() {
+        match tokio::task::unconstrained(accept_in_place(&listener, &all)).now_or_never() {
             Some(accepted) => admit(accepted),
             None => break,
         }
@@ -105,23 +107,20 @@ pub(crate) async fn serve<S, F>(
     {
         tracing::debug!("some connections are open that nobody uses");
     }
-    if tokio::time::timeout(GRACE, open.shutdown()).await.is_err() {
-        tracing::warn!("some requests did not end in time");
-    }
+    end(open).await;
 }
 
-/// One connection, to its end; `held` is given back then.
-fn open_connection<S, F, Held>(
+/// Serves one connection on a task of its own. What it `holds` is dropped with it.
+fn attend<T, S, F>(
     open: &GracefulShutdown,
-    stream: TcpStream,
+    stream: T,
     peer: SocketAddr,
     service: S,
-    held: Held,
-) -> impl Future<Output = ()> + Send + use<S, F, Held>
-where
-    S: Fn(IpAddr, Request<Body>) -> F + Clone + Send + Sync + 'static,
+    holds: impl Send + 'static,
+) where
+    T: AsyncRead + AsyncWrite + Send + 'static,
+    S: Fn(IpAddr, Request<Body>) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
-    Held: Send + 'static,
 {
     let answer = service_fn(move |request: Request<Incoming>| {
         let served = service(peer.ip(), request.map(Body::new));
@@ -135,24 +134,36 @@ where
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(Paced::new(Box::pin(stream))), answer);
     let connection = open.watch(connection);
-    async move {
+    tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(%error, "a connection ended early");
         }
-        drop(held);
+        drop(holds);
+    });
+}
+
+/// Lets open requests end.
+async fn end(open: GracefulShutdown) {
+    if tokio::time::timeout(GRACE, open.shutdown()).await.is_err() {
+        tracing::warn!("some requests did not end in time");
     }
 }
 
 type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
+async fn accept_in_place(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
+    let (stream, peer) = accept(listener).await?;
+    Some((stream, peer, place))
+}
+
+async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
     match listener.accept().await {
         Ok((stream, peer)) => {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY was not set");
             }
-            Some((stream, peer, place))
+            Some((stream, peer))
         }
         Err(error) => {
             // Out of file handles, mostly: give connections time to end.

@@ -20,13 +20,16 @@ use tokio::{
     net::TcpListener,
     runtime::{Builder, Runtime},
     sync::watch,
+    task::JoinHandle,
 };
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     http::{self, App, BodyPlaces, Detached, HttpMetrics, Origins, PeerAddress, Streams},
     keyring,
     listen::{self, Places},
     raft_port,
+    raft_tls::{RaftTls, TlsError},
     run_error::RunError,
     settings::{Kms, Settings},
     targets::ConfiguredTargets,
@@ -81,7 +84,14 @@ async fn start(
     raft: &Runtime,
 ) -> Result<(), RunError> {
     let targets = Arc::new(ConfiguredTargets::new(&settings.targets)?);
-    let keyring = keyring::open(&settings).await?;
+    let cluster_key = settings.cluster_key.as_ref();
+    let cluster_key = cluster_key.filter(|_| settings.raft.is_some());
+    let keyring::Opened {
+        keyring,
+        cluster_key,
+    } = keyring::open(&settings, cluster_key).await?;
+    let tls = cluster_key.map(|key| RaftTls::new(&key)).transpose()?;
+    let tls = tls.map(|tls| keep_fresh(tls, raft));
     let data_dir = DataDir::open(&settings.data_dir, settings.node_id.as_str())?;
     refuse_a_random_key_over_data(&settings)?;
     let api_listener = bind(settings.api_addr, "VAULT_API_ADDR")?;
@@ -94,23 +104,23 @@ async fn start(
         None => None,
     };
     let audit = open_audit(&settings).await?;
-    let node = Arc::new(start_node(&settings, data_dir, raft).await?);
+    let node = Arc::new(start_node(&settings, data_dir, tls.clone(), raft).await?);
     if let Some(kept) = node.store_set_aside() {
         let entry = Entry::of_node("store.set_aside", kept.display().to_string());
         // If it cannot be written, nothing is served, and the log has told it.
         let _ = audit.write(entry).await;
     }
     let (stop_raft, raft_stops) = watch::channel(false);
-    let raft_server = raft_listener.map(|listener| {
-        let node = Arc::clone(&node);
-        raft.spawn(listen::serve(
+    let raft_server = match raft_listener {
+        Some(listener) => Some(serve_raft(
             listener,
-            Places::of_anybody(RAFT_CONNECTIONS),
+            tls.as_deref(),
+            &node,
             raft_stops,
-            Duration::ZERO,
-            move |_peer, request| raft_port::answer(Arc::clone(&node), request),
-        ))
-    });
+            raft,
+        )?),
+        None => None,
+    };
     let vault = Arc::new(Vault::new(
         Arc::<Node>::clone(&node),
         keyring,
@@ -163,6 +173,52 @@ async fn drain(node: &Arc<Node>, raft: &Runtime, within: Duration) {
     let own = Arc::clone(node);
     in_runtime(raft, async move { own.step_down().await }).await;
     tokio::time::sleep(within.saturating_sub(began.elapsed())).await;
+}
+
+/// Renews this node's certificate while Raft's threads run.
+fn keep_fresh(tls: RaftTls, raft: &Runtime) -> Arc<RaftTls> {
+    let authority = tls.fingerprint();
+    tracing::info!(
+        authority,
+        "nodes prove to each other that they have the cluster key"
+    );
+    let tls = Arc::new(tls);
+    let kept = Arc::clone(&tls);
+    raft.spawn(async move { kept.keep_fresh().await });
+    tls
+}
+
+fn serve_raft(
+    listener: TcpListener,
+    tls: Option<&RaftTls>,
+    node: &Arc<Node>,
+    stop: watch::Receiver<bool>,
+    raft: &Runtime,
+) -> Result<JoinHandle<()>, TlsError> {
+    let node = Arc::clone(node);
+    let answer = move |_peer, request| raft_port::answer(Arc::clone(&node), request);
+    Ok(match tls {
+        Some(tls) => {
+            let acceptor = TlsAcceptor::from(Arc::new(tls.server_config()?));
+            raft.spawn(listen::serve_tls(
+                listener,
+                acceptor,
+                RAFT_CONNECTIONS,
+                stop,
+                answer,
+            ))
+        }
+        None => {
+            let places = Places::of_anybody(RAFT_CONNECTIONS);
+            raft.spawn(listen::serve(
+                listener,
+                places,
+                stop,
+                Duration::ZERO,
+                answer,
+            ))
+        }
+    })
 }
 
 /// What is there was sealed under another key: nothing could be read, and what is written now would be
@@ -267,11 +323,11 @@ fn vault_config(settings: &Settings) -> VaultConfig {
 async fn start_node(
     settings: &Settings,
     data_dir: DataDir,
+    tls: Option<Arc<RaftTls>>,
     raft: &Runtime,
 ) -> Result<Node, RunError> {
-    let transport = in_runtime(raft, async { raft_port::HttpTransport::new() })
-        .await
-        .map_err(|error| RunError::Failed(format!("cannot make an HTTP client: {error}")))?;
+    let transport = async move { raft_port::HttpTransport::new(tls.as_deref()) };
+    let transport = in_runtime(raft, transport).await?;
     let peers: BTreeMap<String, String> = settings
         .peers
         .iter()

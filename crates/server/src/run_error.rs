@@ -2,6 +2,8 @@
 
 use strongroom_raft::{IdentityError, StartError};
 
+use crate::raft_tls::TlsError;
+
 /// Why a node does not run. The text says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -31,6 +33,12 @@ impl RunError {
 impl From<IdentityError> for RunError {
     fn from(error: IdentityError) -> Self {
         Self::Store(error.to_string())
+    }
+}
+
+impl From<TlsError> for RunError {
+    fn from(error: TlsError) -> Self {
+        Self::Failed(error.to_string())
     }
 }
 

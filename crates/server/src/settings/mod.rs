@@ -15,6 +15,7 @@ use std::{
 };
 
 use strongroom_core::{Allowlist, NodeName, ReadGate, TargetName};
+use strongroom_seal::WrappedClusterKey;
 use strongroom_service::audit::SyncPolicy;
 use zeroize::Zeroizing;
 
@@ -151,6 +152,8 @@ pub struct Settings {
     pub api_addr: SocketAddr,
     /// The listener for other nodes; `None` without peers.
     pub raft: Option<RaftListener>,
+    /// What nodes know each other by. Used with peers alone; `None`: they speak in the clear.
+    pub cluster_key: Option<WrappedClusterKey>,
     /// This node's files.
     pub data_dir: PathBuf,
     /// What creates the first admin token.
@@ -251,6 +254,17 @@ pub fn load(environment: BTreeMap<String, String>) -> Result<Loaded, Vec<Problem
             Err(problems)
         }
     }
+}
+
+/// The settings of a command that needs KMS and nothing else: of a node that is not set up yet, the
+/// other settings may well be wrong.
+///
+/// # Errors
+/// Every problem with those that concern KMS, or with `VAULT_CLUSTER_KEY`.
+pub fn load_for_kms(mut environment: BTreeMap<String, String>) -> Result<Loaded, Vec<Problem>> {
+    let prefixes = ["VAULT_KMS_", "VAULT_LOCAL_MASTER_KEY", "VAULT_CLUSTER_KEY"];
+    environment.retain(|key, _| prefixes.iter().any(|prefix| key.starts_with(prefix)));
+    load(environment)
 }
 
 /// What `--check-config` prints: the effective settings.

@@ -177,13 +177,15 @@ impl Shape for RaftListen {
     }
 }
 
-/// What protects a Raft port that speaks plain HTTP.
+/// What protects the Raft port.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RaftPlaintext {
-    /// Nothing: it must not leave the machine.
+    /// Nothing, and it is plain: it must not leave the machine.
     LoopbackOnly,
-    /// A WireGuard overlay, to whose address it must be bound.
+    /// It is plain, inside a WireGuard overlay, to whose address it must be bound.
     Wireguard,
+    /// It is not plain: mutual TLS under the cluster key, at any address.
+    Never,
 }
 
 /// The place to listen for other nodes. The address comes out through [`RaftListener::check`] or
@@ -203,15 +205,16 @@ impl RaftListener {
         }
     }
 
-    /// Whether the rule for plain Raft ports lets this node listen on `ip`.
+    /// Whether the rule for Raft ports lets this node listen on `ip`.
     pub fn check(&self, ip: IpAddr) -> Result<(), &'static str> {
         // An IPv4 address in IPv6 clothing is judged as what it is.
         let ip = ip.to_canonical();
         match self.plaintext {
             _ if ip.is_loopback() => Ok(()),
+            RaftPlaintext::Never => Ok(()),
             RaftPlaintext::LoopbackOnly => Err(
-                "a plain Raft port must listen on a loopback address, or inside WireGuard with \
-                 VAULT_RAFT_PLAINTEXT=wireguard",
+                "a plain Raft port must listen on a loopback address: set VAULT_CLUSTER_KEY for TLS \
+                 between nodes, or VAULT_RAFT_PLAINTEXT=wireguard inside WireGuard",
             ),
             RaftPlaintext::Wireguard if ip.is_unspecified() || ip.is_multicast() => Err(
                 "with VAULT_RAFT_PLAINTEXT=wireguard the Raft port must listen on this node's \

@@ -30,13 +30,13 @@ pub(super) fn assemble(
     let kms = kms(&parsed, source, warnings);
     let prewarm = prewarm(&parsed, warnings);
     let peers = parsed.peers.unwrap_or_default();
-    let raft = raft(
-        &peers,
-        parsed.raft_addr,
-        parsed.raft_plaintext,
-        &parsed.node_id,
-        source,
-    );
+    let cluster_key = parsed.cluster_key;
+    if cluster_key.is_some() && peers.is_empty() && !source.is_bad("VAULT_PEERS") {
+        let message = "has no effect without VAULT_PEERS";
+        warnings.push(warning("VAULT_CLUSTER_KEY", message));
+    }
+    let plaintext = plaintext(cluster_key.is_some(), parsed.raft_plaintext, source);
+    let raft = raft(&peers, parsed.raft_addr, plaintext, &parsed.node_id, source);
     proxies(
         parsed.trust_proxy,
         parsed.trusted_proxies.as_ref(),
@@ -73,6 +73,7 @@ pub(super) fn assemble(
         node_id: parsed.node_id?,
         peers,
         api_addr,
+        cluster_key,
         raft,
         data_dir,
         bootstrap_token: parsed.bootstrap_token,
@@ -147,6 +148,14 @@ fn kms(parsed: &Parsed, source: &mut Source, warnings: &mut Vec<Problem>) -> Opt
                     "VAULT_LOCAL_MASTER_KEY",
                     "is needed with several nodes: each would have a random key of its own",
                 );
+            } else if parsed.cluster_key.is_some()
+                && parsed.local_master_key.is_none()
+                && !source.is_bad("VAULT_LOCAL_MASTER_KEY")
+            {
+                source.problem(
+                    "VAULT_LOCAL_MASTER_KEY",
+                    "is needed with VAULT_CLUSTER_KEY: a random key unwraps nothing",
+                );
             }
             if parsed.kms_key_id.is_some() {
                 let message = "has no effect with VAULT_KMS_MODE=local";
@@ -175,7 +184,27 @@ fn prewarm(parsed: &Parsed, warnings: &mut Vec<Problem>) -> Option<NonZeroU32> {
     NonZeroU32::new(per_sec).filter(|_| wanted && !off)
 }
 
-/// The Raft listener, which exists only with peers and only where a plain port is safe.
+/// What protects the Raft port. One word for it: two could mean different things.
+fn plaintext(
+    has_cluster_key: bool,
+    given: Option<RaftPlaintext>,
+    source: &mut Source,
+) -> Option<RaftPlaintext> {
+    if source.is_bad("VAULT_RAFT_PLAINTEXT") || source.is_bad("VAULT_CLUSTER_KEY") {
+        return None;
+    }
+    match (has_cluster_key, given) {
+        (true, Some(_)) => {
+            let message = "cannot be set with VAULT_CLUSTER_KEY: the port is plain, or it is not";
+            source.problem("VAULT_RAFT_PLAINTEXT", message);
+            None
+        }
+        (true, None) => Some(RaftPlaintext::Never),
+        (false, given) => Some(given.unwrap_or(RaftPlaintext::LoopbackOnly)),
+    }
+}
+
+/// The Raft listener, which exists only with peers, and plain only where that is safe.
 fn raft(
     peers: &[Peer],
     address: Option<HostPort>,
@@ -194,10 +223,7 @@ fn raft(
     }
     let listen = address.or_else(|| own.map(|own| own.address.clone()))?;
     source.show("VAULT_RAFT_ADDR", listen.to_string());
-    if source.is_bad("VAULT_RAFT_PLAINTEXT") {
-        return None;
-    }
-    match RaftListener::new(listen, plaintext.unwrap_or(RaftPlaintext::LoopbackOnly)) {
+    match RaftListener::new(listen, plaintext?) {
         Ok(listener) => Some(listener),
         Err(message) => {
             source.problem("VAULT_RAFT_ADDR", message);

@@ -8,7 +8,7 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use strongroom_core::TokenFingerprint;
-use strongroom_seal::LocalKms;
+use strongroom_seal::{LocalKms, WrappedClusterKey};
 use zeroize::Zeroizing;
 
 use super::shapes::Shape;
@@ -69,6 +69,20 @@ impl Shape for MasterKeys {
             Ok(_) => Ok(Zeroizing::new(text.to_owned())),
             Err(error) => Err(vec![format!("is unusable: {error}")]),
         }
+    }
+}
+
+/// A cluster key, wrapped.
+pub(super) struct ClusterKey;
+
+impl Shape for ClusterKey {
+    type Out = WrappedClusterKey;
+    fn describe(&self) -> String {
+        "what `strongroom cluster-key new` printed".into()
+    }
+    fn parse(&self, text: &str) -> Result<WrappedClusterKey, Vec<String>> {
+        let unusable = |error| vec![format!("is unusable: {error}")];
+        WrappedClusterKey::parse(text).map_err(unusable)
     }
 }
 

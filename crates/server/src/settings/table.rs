@@ -9,13 +9,14 @@ use std::{
 };
 
 use strongroom_core::{Allowlist, NodeName, ReadGate, TargetName};
+use strongroom_seal::WrappedClusterKey;
 use strongroom_service::audit::SyncPolicy;
 use zeroize::Zeroizing;
 
 use super::{
     KmsMode, LogFormat,
     net::{HostPort, Peer, Peers, RaftListen, RaftPlaintext},
-    secrets::{Bootstrap, BootstrapToken, MasterKeys},
+    secrets::{Bootstrap, BootstrapToken, ClusterKey, MasterKeys},
     shapes::{
         Addresses, AuditSync, CONSISTENCY, Choice, Count, Flag, Folder, HostNames, KmsKey, Listen,
         LogFilter, NodeId, Seconds, Shape, Size,
@@ -101,9 +102,11 @@ settings! {
     api_port: u64 = "VAULT_API_PORT", Count(1, 65_535), Derived("the port of `VAULT_API_ADDR`"), PUBLIC,
         "The API's port alone; it replaces the port of `VAULT_API_ADDR`.";
     raft_addr: HostPort = "VAULT_RAFT_ADDR", RaftListen, Derived("this node's entry in `VAULT_PEERS`"), PUBLIC,
-        "The listener for other nodes. It must be a loopback address unless `VAULT_RAFT_PLAINTEXT` says what protects it. Without `VAULT_PEERS` there is none.";
+        "The listener for other nodes. With `VAULT_CLUSTER_KEY` any address; without, it must be a loopback address unless `VAULT_RAFT_PLAINTEXT` says what protects it. Without `VAULT_PEERS` there is none.";
+    cluster_key: WrappedClusterKey = "VAULT_CLUSTER_KEY", ClusterKey, Value(""), SENSITIVE,
+        "The key that nodes know each other by, wrapped by KMS, the same on each: with it they speak TLS and prove that they may unwrap it. `strongroom cluster-key new` prints one. Wrapped, it is worth nothing without the KMS key, and may stand in plain configuration.";
     raft_plaintext: RaftPlaintext = "VAULT_RAFT_PLAINTEXT", Choice(&[("wireguard", RaftPlaintext::Wireguard)]), Value(""), PUBLIC,
-        "`wireguard`: the Raft port is plain because it is bound to this node's address inside a WireGuard overlay; a wildcard is refused. Empty: only a loopback address is accepted.";
+        "`wireguard`: the Raft port is plain because it is bound to this node's address inside a WireGuard overlay; a wildcard is refused. Not together with `VAULT_CLUSTER_KEY`. Empty: without a cluster key, only a loopback address is accepted.";
     data_dir: PathBuf = "VAULT_DATA_DIR", Folder, Value("./data"), PUBLIC,
         "This node's files.";
     bootstrap_token: BootstrapToken = "VAULT_BOOTSTRAP_TOKEN", Bootstrap, Value(""), SENSITIVE,

@@ -10,13 +10,26 @@ use super::{
 };
 
 const TOKEN: &str = "srt_canary-canary-canary-canary";
+/// With a key to unwrap a cluster key by.
+fn with_key<'a>(key: &'a str, value: &'a str) -> Vec<(&'a str, &'a str)> {
+    let master_key = ("VAULT_LOCAL_MASTER_KEY", KEY);
+    let given = key.strip_suffix("_FILE").unwrap_or(key) == master_key.0;
+    let master_key = (!given).then_some(master_key);
+    [(key, value)].into_iter().chain(master_key).collect()
+}
+
 const KEY: &str = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnktY2FuYXJ5LTAwMDA=";
+
+/// Wrapped under a master key of 32 zero bytes.
+const CLUSTER_KEY: &str =
+    include_str!("../../../../seal/src/cluster_key/golden-v1.txt").trim_ascii();
 
 /// A value of each sensitive key that is accepted.
 fn good(key: &str) -> &'static str {
     match key {
         "VAULT_BOOTSTRAP_TOKEN" => TOKEN,
         "VAULT_LOCAL_MASTER_KEY" => KEY,
+        "VAULT_CLUSTER_KEY" => CLUSTER_KEY,
         _ => panic!("{key} is sensitive and has no test"),
     }
 }
@@ -29,7 +42,7 @@ fn sensitive() -> impl Iterator<Item = &'static table::Row> {
 fn a_secret_is_shown_nowhere() {
     for row in sensitive() {
         let value = good(row.key);
-        let loaded = fine(&[(row.key, value)]);
+        let loaded = fine(&with_key(row.key, value));
         assert_eq!(shown(&loaded, row.key), "(set)");
         let text = format!("{loaded:?}{}", loaded.settings.render());
         assert!(!text.contains(value));
@@ -67,15 +80,15 @@ fn a_secret_may_come_from_a_file() {
             format!("{value}\r\n"),
         ] {
             fs::write(&path, content).unwrap();
-            assert_eq!(shown(&fine(&[(&file_key, name)]), row.key), "(set)");
+            let loaded = fine(&with_key(&file_key, name));
+            assert_eq!(shown(&loaded, row.key), "(set)");
         }
         let twice = problems(&[(&file_key, name), (row.key, value)]);
         assert_eq!((twice.len(), twice[0].key.as_str()), (1, row.key));
         // An empty name is none, and a readable file is not needed then.
-        assert_eq!(
-            shown(&fine(&[(&file_key, ""), (row.key, value)]), row.key),
-            "(set)"
-        );
+        let mut given = with_key(row.key, value);
+        given.push((&file_key, ""));
+        assert_eq!(shown(&fine(&given), row.key), "(set)");
         for bad in ["", "\n", &value.repeat(10_000), "x"] {
             fs::write(&path, bad).unwrap();
             assert_eq!(

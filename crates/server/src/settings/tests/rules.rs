@@ -106,6 +106,67 @@ fn a_plain_raft_port_stays_on_loopback_or_inside_wireguard() {
     assert_eq!(keys(&alone.warnings), ["VAULT_RAFT_ADDR"]);
 }
 
+/// A wrapped cluster key.
+const CLUSTER_KEY: (&str, &str) = (
+    "VAULT_CLUSTER_KEY",
+    include_str!("../../../../seal/src/cluster_key/golden-v1.txt").trim_ascii(),
+);
+
+#[test]
+fn with_a_cluster_key_the_raft_port_may_be_anywhere_and_is_never_plain() {
+    for address in [
+        "10.0.0.1:1",
+        "0.0.0.0:1",
+        "[::]:1",
+        "127.0.0.1:1",
+        "example.com:1",
+    ] {
+        let given = [PEERS, KEY, CLUSTER_KEY, ("VAULT_RAFT_ADDR", address)];
+        let settings = fine(&given).settings;
+        assert!(settings.raft.is_some() && settings.cluster_key.is_some());
+    }
+    let both = [
+        PEERS,
+        KEY,
+        CLUSTER_KEY,
+        ("VAULT_RAFT_PLAINTEXT", "wireguard"),
+    ];
+    assert_eq!(keys(&problems(&both)), ["VAULT_RAFT_PLAINTEXT"]);
+    // A bad one is no reason to speak in the clear, nor to complain twice.
+    let bad = [
+        PEERS,
+        KEY,
+        ("VAULT_CLUSTER_KEY", "srck1_x"),
+        ("VAULT_RAFT_ADDR", "10.0.0.1:1"),
+    ];
+    assert_eq!(keys(&problems(&bad)), ["VAULT_CLUSTER_KEY"]);
+    assert_eq!(keys(&problems(&[CLUSTER_KEY])), ["VAULT_LOCAL_MASTER_KEY"]);
+    assert_eq!(
+        keys(&fine(&[CLUSTER_KEY, KEY]).warnings),
+        ["VAULT_CLUSTER_KEY"]
+    );
+    // What refuses a plain port names both ways out.
+    let refused = problems(&[PEERS, KEY, ("VAULT_RAFT_ADDR", "10.0.0.1:1")]);
+    for way in ["VAULT_CLUSTER_KEY", "VAULT_RAFT_PLAINTEXT=wireguard"] {
+        assert!(refused[0].message.contains(way), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_command_about_keys_needs_the_settings_of_kms_alone() {
+    let given = [
+        ("VAULT_KMS_MODE", "local"),
+        KEY,
+        CLUSTER_KEY,
+        ("VAULT_PEERS", "1=10.0.0.1:1"),
+        ("NODE_ID", "not among them"),
+    ];
+    let given = given.map(|(key, value)| (key.to_owned(), value.to_owned()));
+    assert!(load(given.clone().into()).is_err());
+    let settings = load_for_kms(given.into()).unwrap().settings;
+    assert!(settings.peers.is_empty() && settings.cluster_key.is_some());
+}
+
 #[tokio::test]
 async fn a_name_is_judged_by_its_addresses() {
     let raft = fine(&[PEERS, KEY, ("VAULT_RAFT_ADDR", "localhost:8300")])

@@ -53,6 +53,15 @@ const WRONG: &[(&str, &[&str])] = &[
         &["0", "65536", "x", "-1", "tcp://10.0.0.1:8200"],
     ),
     ("VAULT_RAFT_ADDR", &["8300", "h", "h:0", "h:x"]),
+    (
+        "VAULT_CLUSTER_KEY",
+        &[
+            "srck1_",
+            "srck1_AAAA",
+            "srck2_AAAA",
+            "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
+        ],
+    ),
     ("VAULT_RAFT_PLAINTEXT", &["true", "WireGuard", "yes"]),
     ("VAULT_DATA_DIR", &["a\0b"]),
     (
