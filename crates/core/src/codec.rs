@@ -10,19 +10,21 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    Applied, ClusterId, Command, Effect, LogPosition, LogTime, Material, MountName, Pending,
-    Proposal, Role, RoleName, SealedVersion, Secret, SecretName, SecretSettings, SecretVersion,
-    State, TokenGrant, TokenName, command::MountSettings, rewrap::RewrapState,
+    Admission, Applied, ClusterId, Command, Effect, LogPosition, LogTime, Material, MountName,
+    NodeName, Pending, Proposal, Role, RoleName, SealedVersion, Secret, SecretName, SecretSettings,
+    SecretVersion, State, TokenGrant, TokenName, command::MountSettings, rewrap::RewrapState,
 };
 
 /// The newest format of commands, results and state records that this version reads. Each value is
 /// written in the oldest format that holds it, so that nodes which know no newer one can read it.
 ///
-/// 1: sealing, roles and tokens. 2: re-wrap passes, and rotations that are applied to a target.
-pub const FORMAT: u8 = 2;
+/// 1: sealing, roles and tokens. 2: re-wrap passes, and rotations that are applied to a target. 3: which
+/// nodes may be members.
+pub const FORMAT: u8 = 3;
 /// The format that every version reads.
 pub const FIRST: u8 = 1;
 const SECOND: u8 = 2;
+const THIRD: u8 = 3;
 
 /// Why bytes could not be decoded.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -131,6 +133,7 @@ pub(crate) enum Record {
         pass: u64,
         applying_since: Option<LogTime>,
     },
+    Node(NodeName, Admission),
 }
 
 fn secret_record(name: &SecretName, secret: &Secret) -> Vec<u8> {
@@ -216,6 +219,7 @@ pub fn encode_state(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
         .chain(roles)
         .chain(tokens)
         .chain(secrets)
+        .chain(state.node_records().map(|record| encode(THIRD, &record)))
         .chain(std::iter::once(encode(FIRST, &Record::End)))
 }
 
@@ -345,6 +349,7 @@ impl StateDecoder {
                     return Err(DecodeError::Malformed);
                 }
             }
+            Record::Node(name, admission) => fresh(self.state.nodes.insert(name, admission))?,
             Record::End => self.ended = true,
             Record::Rewrap(rewrap) => {
                 if std::mem::replace(&mut self.rewrap_seen, true) {

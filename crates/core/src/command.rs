@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Allowlist, ClusterId, KmsKeyId, LogTime, MountName, Permission, RoleName, Rule, SealedVersion,
-    SecretName, SecretSettings, TokenFingerprint, TokenName, WrappedDek, rewrap::Watermark,
-    secret::SettingsChange,
+    Admission, Allowlist, ClusterId, KmsKeyId, LogTime, MountName, NodeName, Permission, RoleName,
+    Rule, SealedVersion, SecretName, SecretSettings, TokenFingerprint, TokenName, WrappedDek,
+    rewrap::Watermark, secret::SettingsChange,
 };
 
 /// A new version, sealed for the number it will have.
@@ -243,6 +243,13 @@ pub enum Command {
         /// The newest format allowed.
         to: u8,
     },
+    /// Says whether nodes of a name may be members, whatever `VAULT_PEERS` lists.
+    AdmitNode {
+        /// The operator's name for the node.
+        name: NodeName,
+        /// What was decided.
+        admission: Admission,
+    },
 }
 
 impl Command {
@@ -280,6 +287,7 @@ impl Command {
             | Self::BeginRotation { .. }
             | Self::MarkRotation { .. }
             | Self::EndRotation { .. } => 2,
+            Self::AdmitNode { .. } => 3,
         }
     }
 
@@ -332,7 +340,8 @@ impl Command {
                 | Self::UseToken { .. }
                 | Self::MarkRotation { .. }
                 | Self::EndRotation { .. }
-                | Self::RaiseFormat { .. } => 0,
+                | Self::RaiseFormat { .. }
+                | Self::AdmitNode { .. } => 0,
                 Self::BeginRotation { version, .. } => version.sealed.weight(),
                 Self::AdoptWatermark { watermark } | Self::BeginPass { target: watermark } => {
                     watermark.key_id.0.len() + watermark.material_id.as_ref().map_or(0, String::len)

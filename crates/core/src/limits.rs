@@ -67,5 +67,7 @@ pub const PROPOSAL_COMMANDS: usize = 512;
 pub const PROPOSAL_BYTES: usize = 256 * 1024;
 /// Deadlines handled by one `Tick`; what remains is handled by the next.
 pub const TICK_DEADLINES: usize = 1_000;
-/// Nodes a cluster may list in `VAULT_PEERS`.
+/// Nodes a cluster may list in `VAULT_PEERS`, and members that it may have.
 pub const PEERS: usize = 15;
+/// Names of nodes that something was decided about by command.
+pub const DECIDED_NODES: usize = 1_000;

@@ -1,5 +1,6 @@
 //! The replicated state and the one function that changes it.
 
+mod nodes;
 mod pending;
 mod rewrap;
 mod secrets;
@@ -11,9 +12,9 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use crate::{
-    Applied, ClusterId, Command, Effect, LogPosition, LogTime, MountName, Rejection, Role,
-    RoleName, Secret, SecretName, TokenFingerprint, TokenGrant, TokenName, command::MountSettings,
-    name::DEFAULT_MOUNT, rewrap::RewrapState,
+    Admission, Applied, ClusterId, Command, Effect, LogPosition, LogTime, MountName, NodeName,
+    Rejection, Role, RoleName, Secret, SecretName, TokenFingerprint, TokenGrant, TokenName,
+    command::MountSettings, name::DEFAULT_MOUNT, rewrap::RewrapState,
 };
 
 pub use tick::Deadline;
@@ -36,6 +37,8 @@ pub struct State {
     /// Whether a token with an admin role has ever existed: closes the bootstrap for good.
     pub(crate) admin_token_existed: bool,
     pub(crate) rewrap: RewrapState,
+    /// What was decided about nodes by name; a node of any other name goes by `VAULT_PEERS`.
+    pub(crate) nodes: OrdMap<NodeName, Admission>,
     /// Derived: finds a grant, dead or alive, by its token's fingerprint. No two grants share one.
     pub(crate) fingerprints: OrdMap<TokenFingerprint, TokenName>,
     /// Derived: when each automatic secret is to be rotated that no rotation is under way for.
@@ -160,6 +163,7 @@ impl State {
             } => self.mark_rotation(&name, &nonce, applying),
             Command::EndRotation { name, nonce } => self.end_rotation(name, &nonce),
             Command::RaiseFormat { to } => self.raise_format(to),
+            Command::AdmitNode { name, admission } => self.admit_node(name, admission),
         }
     }
 

@@ -35,6 +35,10 @@ fn full() -> State {
     sut.ok(Command::BeginPass {
         target: watermark("key", None),
     });
+    sut.ok(Command::AdmitNode {
+        name: NodeName::parse("4").unwrap(),
+        admission: Admission::Allowed,
+    });
     sut.state
 }
 
@@ -62,6 +66,7 @@ fn kind(record: &[u8]) -> &'static str {
         Record::End => "end",
         Record::Rewrap(_) => "rewrap",
         Record::Pending { .. } => "pending",
+        Record::Node(..) => "node",
     }
 }
 
@@ -77,10 +82,10 @@ fn every_kind_is_written_in_order() {
         &["head", "rewrap", "mount", "role", "token"][..],
         &a[..],
         &b[..],
-        &["end"][..],
+        &["node", "end"][..],
     ];
     assert_eq!(kinds, expected.concat());
-    assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), 9);
+    assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), 10);
 }
 
 /// A node that knows neither re-wrap passes nor targets can read everything until there has been one.
@@ -97,10 +102,12 @@ fn records_are_written_in_the_oldest_format_that_holds_them() {
         .filter(|(_, format)| *format > 1)
         .collect();
     // The secret is the one with a target.
-    assert_eq!(newer, [("rewrap", 2), ("secret", 2), ("pending", 2)]);
+    let second = [("rewrap", 2), ("secret", 2), ("pending", 2)];
+    assert_eq!(newer, [&second[..], &[("node", 3)][..]].concat());
     let mut never = full();
     never.rewrap = Default::default();
     never.secrets.remove(&secret("secret/z"));
+    never.nodes.clear();
     assert!(formats(&never).iter().all(|(_, format)| *format == 1));
 }
 
@@ -127,7 +134,7 @@ fn a_stream_that_is_cut_doubled_or_out_of_order_is_refused() {
         );
     }
     // A pending version twice, or before the current one.
-    let pending = whole.len() - 2;
+    let pending = whole.len() - 3;
     let mut early = whole.clone();
     early.swap(pending - 1, pending);
     assert_eq!(decode(&early), Err(DecodeError::Malformed));

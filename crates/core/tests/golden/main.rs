@@ -8,6 +8,7 @@
     reason = "a test"
 )]
 
+mod newer;
 mod states;
 mod values;
 mod variants;
@@ -62,7 +63,7 @@ fn proposals() -> BTreeMap<String, Vec<Proposal>> {
         time: LogTime(1_767_323_045_678),
         commands,
     };
-    for command in values::commands() {
+    for command in values::commands().into_iter().chain(newer::commands()) {
         let file = format!("proposal-{}", variants::command_file(&command));
         files.entry(file).or_default().push(of(vec![command]));
     }
@@ -70,6 +71,8 @@ fn proposals() -> BTreeMap<String, Vec<Proposal>> {
         "proposal-batch".into(),
         vec![of(vec![]), of(values::commands())],
     );
+    let newest = values::commands().into_iter().chain(newer::commands());
+    files.insert("proposal-batch_3".into(), vec![of(newest.collect())]);
     files
 }
 
@@ -153,11 +156,12 @@ fn check_state(file: &str, state: State) -> Vec<Vec<u8>> {
 #[test]
 fn a_state_means_what_it_meant() {
     check_state("state-formed", states::formed_state());
-    let golden = check_state("state", states::state());
+    check_state("state", states::state());
+    let golden = check_state("state-3", newer::state());
     // The second byte says which kind of record it is; `records.rs` in the crate names them.
     let kinds: std::collections::BTreeSet<u8> = golden.iter().map(|record| record[1]).collect();
     let kinds: Vec<_> = kinds.into_iter().collect();
-    assert_eq!(kinds, [0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    assert_eq!(kinds, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
     for at in 0..golden.len() {
         assert_eq!(decode_state(&golden[..at]), Err(DecodeError::Incomplete));
         check_edges(&golden[at], |bytes| {
@@ -184,7 +188,7 @@ fn no_variant_and_no_file_is_left_out() {
             "{name} has no value"
         );
     }
-    assert_eq!(proposals.len(), variants::COMMANDS.len() + 1);
+    assert_eq!(proposals.len(), variants::COMMANDS.len() + 2);
     assert_eq!(results.len(), variants::APPLIED.len());
     for entry in fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
@@ -192,7 +196,7 @@ fn no_variant_and_no_file_is_left_out() {
             let file = path.file_stem().unwrap().to_str().unwrap();
             let known = proposals.contains_key(file) || results.contains_key(file);
             assert!(
-                known || matches!(file, "state" | "state-formed"),
+                known || matches!(file, "state" | "state-formed" | "state-3"),
                 "{file}.hex is of no use"
             );
         }

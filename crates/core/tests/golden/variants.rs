@@ -6,7 +6,7 @@
 use strongroom_core::{Action, Applied, Capability, Command, Effect, Rejection};
 
 /// The names of all commands' files; `command_file` has the same.
-pub(crate) const COMMANDS: [&str; 27] = [
+pub(crate) const COMMANDS: [&str; 28] = [
     "form",
     "bootstrap",
     "tick",
@@ -34,6 +34,7 @@ pub(crate) const COMMANDS: [&str; 27] = [
     "mark_rotation",
     "end_rotation",
     "raise_format",
+    "admit_node",
 ];
 
 pub(crate) fn command_file(command: &Command) -> &'static str {
@@ -65,6 +66,7 @@ pub(crate) fn command_file(command: &Command) -> &'static str {
         Command::MarkRotation { .. } => "mark_rotation",
         Command::EndRotation { .. } => "end_rotation",
         Command::RaiseFormat { .. } => "raise_format",
+        Command::AdmitNode { .. } => "admit_node",
     }
 }
 
