@@ -1,8 +1,8 @@
 //! Agreement and durability: openraft and sled behind core's `Replica` port.
 //!
 //! Nothing here knows plaintext, keys, the HTTP API or who may do what. sled is named in `durable.rs`
-//! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `incoming`, `formation`, `membership`,
-//! `election`, `upkeep`; then the store:
+//! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `incoming`, `formation`, `joining`, `membership`,
+//! `removal`, `voters`, `election`, `upkeep`; then the store:
 //! `durable`, `writer`, `log_store`, `machine`, `snapshot_files`.
 
 // openraft's errors are large and travel by value through its traits.
@@ -20,6 +20,7 @@ mod formats;
 mod handover;
 pub mod identity;
 mod incoming;
+mod joining;
 mod keys;
 mod leading;
 pub mod log_store;
@@ -29,6 +30,7 @@ mod network;
 pub mod node;
 mod proposer;
 mod read_index;
+mod removal;
 mod replica;
 mod rows;
 mod serving;
@@ -38,6 +40,7 @@ mod store;
 pub mod types;
 mod upkeep;
 mod view;
+mod voters;
 pub mod wire;
 pub mod writer;
 

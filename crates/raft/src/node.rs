@@ -25,6 +25,7 @@ use crate::{
     read_index::{Floor, ReadIndex},
     store::{OpenError, Store},
     types::{NodeId, Peer, Raft},
+    voters::Heard,
     wire::{self, NodeStatus, Rpc, Transport, TransportError},
 };
 
@@ -107,6 +108,7 @@ pub(crate) struct Inner {
     pub(crate) asked: Asked,
     pub(crate) contact: Contact,
     pub(crate) incoming: Incoming,
+    pub(crate) heard: Heard,
     /// One change of the membership at a time.
     pub(crate) admitting: tokio::sync::Mutex<()>,
     _data_dir: DataDir,
@@ -176,6 +178,7 @@ impl Node {
             asked: Asked::default(),
             contact: Contact::default(),
             incoming: Incoming::default(),
+            heard: Heard::default(),
             admitting: tokio::sync::Mutex::default(),
             _data_dir: data_dir,
         });
@@ -187,6 +190,7 @@ impl Node {
         crate::formats::start(&inner);
         crate::membership::start(&inner);
         crate::upkeep::start(&inner);
+        crate::voters::start(&inner);
         tokio::spawn(watch_core(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use strongroom_core::{
-    ClusterView, Command, HandOverError, LogPosition, LogTime, ReadError, ReadGate, Readiness,
-    Replica, State, SubmitError, Submitted,
+    ClusterView, Command, HandOverError, LogPosition, LogTime, NodeName, ReadError, ReadGate,
+    Readiness, RemoveError, Replica, State, SubmitError, Submitted, VoterCount,
     replica::{Answerer, PortFuture},
 };
 
@@ -126,6 +126,31 @@ impl Replica for Node {
         within: Duration,
     ) -> PortFuture<'_, Result<String, HandOverError>> {
         Box::pin(self.inner.hand_over(to, within))
+    }
+
+    fn remove_node(
+        &self,
+        name: NodeName,
+        within: Duration,
+    ) -> PortFuture<'_, Result<(), RemoveError>> {
+        Box::pin(self.inner.remove_node(name, within))
+    }
+
+    fn voters(&self) -> Option<VoterCount> {
+        self.inner.heard.count()
+    }
+
+    fn dead_voter(&self, silent: Duration) -> Option<String> {
+        let (_, peer) = self.inner.dead_voter(silent)?;
+        Some(peer.name)
+    }
+
+    fn drop_dead_voter(
+        &self,
+        name: String,
+        silent: Duration,
+    ) -> PortFuture<'_, Result<(), RemoveError>> {
+        Box::pin(async move { self.inner.drop_dead_voter(&name, silent).await })
     }
 
     fn cluster(&self) -> PortFuture<'_, ClusterView> {

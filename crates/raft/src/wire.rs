@@ -31,11 +31,13 @@ pub enum Rpc {
     HandOver,
     /// Stand for election now, says the leader.
     TakeOver,
+    /// Remove a node; only the leader does.
+    RemoveNode,
 }
 
 impl Rpc {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Append,
         Self::Vote,
         Self::Snapshot,
@@ -46,6 +48,7 @@ impl Rpc {
         Self::Question,
         Self::HandOver,
         Self::TakeOver,
+        Self::RemoveNode,
     ];
 
     /// Whether it is Raft's own: what clients ask must never hold it up.
@@ -71,6 +74,7 @@ impl Rpc {
             Self::Question => "question",
             Self::HandOver => "hand-over",
             Self::TakeOver => "take-over",
+            Self::RemoveNode => "remove-node",
         }
     }
 }
@@ -168,7 +172,7 @@ pub(crate) struct Joiner {
 pub(crate) enum JoinError {
     #[error("this node does not lead")]
     NotLeader,
-    #[error("the node is not in VAULT_PEERS")]
+    #[error("the node is not in VAULT_PEERS of the leader, and was not let in by command")]
     UnknownName,
     #[error("another live node has this name")]
     NameTaken,
@@ -180,6 +184,10 @@ pub(crate) enum JoinError {
     NotLevel,
     #[error("the membership could not be changed: {0}")]
     Raft(String),
+    #[error("the node was removed by command")]
+    Removed,
+    #[error("the cluster has as many members as it may have")]
+    Full,
 }
 
 /// A command with the time left for it, in milliseconds.
