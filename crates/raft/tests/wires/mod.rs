@@ -50,7 +50,11 @@ impl Wires {
     }
 
     pub fn remove(&self, name: &str) {
-        self.nodes.lock().unwrap().remove(&address(name));
+        self.remove_at(&address(name));
+    }
+
+    pub fn remove_at(&self, address: &str) {
+        self.nodes.lock().unwrap().remove(address);
     }
 
     /// Messages sent by now.
@@ -70,7 +74,8 @@ impl Wires {
     }
 }
 
-fn address(name: &str) -> String {
+/// Where a node is, unless a test says otherwise.
+pub fn address(name: &str) -> String {
     format!("node-{name}")
 }
 
@@ -128,9 +133,23 @@ pub async fn start(
     name: &str,
     decodes: u8,
 ) -> Arc<Node> {
-    let peers: BTreeMap<_, _> = ["1", "2", "3"]
-        .map(|name| (name.to_owned(), address(name)))
-        .into();
+    let peers = ["1", "2", "3"].map(|name| (name, address(name)));
+    start_with(dir, wires, name, decodes, &peers).await
+}
+
+/// Starts node `name`, which knows these nodes and where they are, itself among them.
+pub async fn start_with(
+    dir: &tempfile::TempDir,
+    wires: &Arc<Wires>,
+    name: &str,
+    decodes: u8,
+    peers: &[(&str, String)],
+) -> Arc<Node> {
+    let peers = peers
+        .iter()
+        .map(|(name, at)| ((*name).to_owned(), at.clone()));
+    let peers: BTreeMap<_, _> = peers.collect();
+    let own = peers[name].clone();
     let config = NodeConfig {
         name: name.to_owned(),
         peers,
@@ -147,7 +166,7 @@ pub async fn start(
     let node = Arc::new(Node::start(data_dir, config, transport).await.unwrap());
     let place = Arc::new(OnceLock::new());
     place.set(Arc::clone(&node)).ok().unwrap();
-    wires.nodes.lock().unwrap().insert(address(name), place);
+    wires.nodes.lock().unwrap().insert(own, place);
     node
 }
 
