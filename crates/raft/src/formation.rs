@@ -14,7 +14,7 @@ use openraft::ChangeMembers;
 use strongroom_core::{ClusterId, Command};
 
 use crate::{
-    joining::{has_moved, may_join, moves, others, votes},
+    joining::{found_at, has_moved, may_join, moves, others, votes},
     membership::{REMOVED_PAUSE, note_removal},
     node::Inner,
     types::{NodeId, Peer, ServerState},
@@ -46,11 +46,12 @@ async fn become_member(weak: Weak<Inner>) {
             return;
         };
         let pause = match is_voter {
-            true if has_moved(&inner) => {
-                join_as_before(&inner).await;
-                REMOVED_PAUSE
+            true => {
+                if has_moved(&inner) {
+                    join_as_before(&inner).await;
+                }
+                PAUSE * 5
             }
-            true => PAUSE * 5,
             false => {
                 try_to_become_member(&inner, has_a_past).await;
                 match inner.removed.load(Ordering::Acquire) {
@@ -193,8 +194,7 @@ pub(crate) async fn admit(inner: &Arc<Inner>, joiner: Joiner) -> Result<(), Join
         version: joiner.version,
     };
     // As a voter it counts at once: one that cannot be reached would stop a small cluster for good.
-    let status = status_at(inner, inner.addresses.address(&peer)).await;
-    let status = status.filter(|status| status.raft_id == joiner.raft_id);
+    let status = found_at(inner, &peer, joiner.raft_id).await;
     let status = status.ok_or(JoinError::Unreachable)?;
     // It would be sent what it cannot read.
     if status.decodes < format {

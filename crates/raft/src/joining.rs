@@ -1,6 +1,10 @@
 //! Who may join, and where members are.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use openraft::ChangeMembers;
 use strongroom_core::{State, limits};
@@ -9,21 +13,24 @@ use crate::{
     formation::status_at,
     node::Inner,
     types::{NodeId, Peer},
-    wire::{JoinError, Joiner},
+    wire::{JoinError, Joiner, NodeStatus},
 };
+
+/// Between two looks for members that have moved.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// All nodes but this one, by name, and where they are: those in `VAULT_PEERS`, and the members that
 /// it does not list.
 pub(crate) fn others(inner: &Inner) -> BTreeMap<String, String> {
     let membership = Arc::clone(&inner.raft.metrics().borrow().membership_config);
-    let recorded = membership
-        .nodes()
-        .map(|(_, peer)| (&peer.name, &peer.address));
-    // Of two addresses, the one in the settings stays.
-    let all = recorded.chain(inner.addresses.iter());
-    all.filter(|(name, _)| **name != inner.identity.node_id)
-        .map(|(name, address)| (name.clone(), address.clone()))
-        .collect()
+    let listed = inner.addresses.iter();
+    let listed = listed.map(|(name, address)| (name.clone(), address.clone()));
+    let mut all: BTreeMap<String, String> = listed.collect();
+    for (_, peer) in membership.nodes() {
+        all.insert(peer.name.clone(), inner.addresses.address(peer).to_owned());
+    }
+    all.remove(&inner.identity.node_id);
+    all
 }
 
 /// Whether the membership has another address for this node than its settings: nodes that do not list
@@ -65,6 +72,17 @@ pub(crate) fn may_join(inner: &Inner, state: &State, joiner: &Joiner) -> Result<
     }
 }
 
+/// What a node says of itself: where this one would look for it, or else where it says it is.
+pub(crate) async fn found_at(inner: &Inner, peer: &Peer, id: NodeId) -> Option<NodeStatus> {
+    for address in [inner.addresses.address(peer), &peer.address] {
+        let status = status_at(inner, address).await;
+        if let Some(status) = status.filter(|status| status.raft_id == id) {
+            return Some(status);
+        }
+    }
+    None
+}
+
 /// Whether a member comes from another address than the membership has, which is recorded then: by
 /// itself, since who does not list the node in `VAULT_PEERS` looks for it there.
 pub(crate) async fn moves(inner: &Inner, id: NodeId, peer: &Peer) -> Result<bool, JoinError> {
@@ -97,4 +115,32 @@ pub(crate) fn votes(inner: &Inner, id: NodeId) -> bool {
     let metrics = metrics.borrow();
     let configs = metrics.membership_config.membership().get_joint_config();
     configs.iter().all(|voters| voters.contains(&id))
+}
+
+pub(crate) fn start(inner: &Arc<Inner>) {
+    tokio::spawn(look_for_those_who_moved(Arc::downgrade(inner)));
+}
+
+/// A member may be listed at one address and recorded at another: it has moved, or all have moved and
+/// been listed anew. Where it answers by its id it is.
+async fn look_for_those_who_moved(weak: Weak<Inner>) {
+    loop {
+        let Some(inner) = weak.upgrade() else { return };
+        let membership = Arc::clone(&inner.raft.metrics().borrow().membership_config);
+        for (id, peer) in membership.nodes() {
+            let listed = inner.addresses.listed(&peer.name);
+            let elsewhere = listed.filter(|listed| *listed != peer.address);
+            let answers = async |address: &str| {
+                let status = status_at(&inner, address).await;
+                status.is_some_and(|status| status.raft_id == *id)
+            };
+            let has_moved = match elsewhere.filter(|_| *id != inner.raft_id()) {
+                Some(listed) => !answers(listed).await && answers(&peer.address).await,
+                None => false,
+            };
+            inner.addresses.note(peer, has_moved);
+        }
+        drop(inner);
+        tokio::time::sleep(PAUSE).await;
+    }
 }

@@ -187,6 +187,7 @@ impl Node {
         let _ = inner.leaders_read_index.set(leaders);
         crate::election::start(&inner);
         crate::formation::start(&inner);
+        crate::joining::start(&inner);
         crate::formats::start(&inner);
         crate::membership::start(&inner);
         crate::upkeep::start(&inner);

@@ -291,3 +291,49 @@ async fn a_dead_voter_is_found_dropped_and_comes_back() {
         node.shutdown().await;
     }
 }
+
+/// All list the place where it was; it says itself where it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listed_node_may_move_without_the_others_being_told() {
+    let (dir, wires) = (tempfile::tempdir().unwrap(), Arc::new(Wires::default()));
+    let mut nodes = three(&dir, &wires).await.to_vec();
+    let led = leader(&nodes).await;
+    for (round, place) in [(led + 1) % 3, led].into_iter().enumerate() {
+        let (name, moved_to) = (name_of(place), format!("new-place-{round}"));
+        let other = Arc::clone(&nodes[(place + 1) % 3]);
+        let stopped = nodes.remove(place);
+        stopped.shutdown().await;
+        wires.remove(&name);
+        drop(stopped);
+        let written = format!("while-{name}-moves");
+        write(&other, &written).await;
+        let mut peers = ["1", "2", "3"].map(|name| (name, address(name)));
+        peers[place].1.clone_from(&moved_to);
+        let began = Instant::now();
+        let moved = start_with(&dir, &wires, &name, FORMAT, &peers).await;
+        nodes.insert(place, moved);
+        until("it serves", || {
+            nodes[place]
+                .local()
+                .is_ok_and(|state| has_mount(&state, &written))
+        })
+        .await;
+        println!("found at its new address after {:?}", began.elapsed());
+        let began = Instant::now();
+        for node in &nodes {
+            until_all_reachable(node).await;
+        }
+        println!("and by all after {:?}", began.elapsed());
+    }
+    for node in &nodes {
+        node.shutdown().await;
+    }
+}
+
+async fn until_all_reachable(node: &Node) {
+    let deadline = Instant::now() + WITHIN * 3;
+    while !node.cluster().await.nodes.iter().all(|node| node.reachable) {
+        assert!(Instant::now() < deadline, "{:?}", node.cluster().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}

@@ -158,7 +158,15 @@ pub async fn start_with(
         snapshot_log_bytes: 1 << 20,
         snapshot_log_entries: 1_000,
     };
-    let data_dir = DataDir::open(&dir.path().join(name), name).unwrap();
+    // A node that was dropped may be looked after for a moment yet.
+    let path = dir.path().join(name);
+    let mut data_dir = DataDir::open(&path, name);
+    let deadline = Instant::now() + WITHIN;
+    while data_dir.is_err() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        data_dir = DataDir::open(&path, name);
+    }
+    let data_dir = data_dir.unwrap();
     let transport = Arc::new(End {
         wires: Arc::clone(wires),
         name: name.to_owned(),
