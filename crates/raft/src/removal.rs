@@ -17,7 +17,7 @@ use strongroom_core::{Admission, Applied, Command, HandOverError, NodeName, Remo
 
 use crate::{
     formation::status_at,
-    formats::everybody_decodes,
+    formats::{announced_by, everybody_decodes},
     handover::HAND_OVER_WITHIN,
     leading::Leader,
     node::Inner,
@@ -92,12 +92,7 @@ impl Inner {
     /// no more: whoever asked asks the next one.
     pub(crate) async fn remove_here(&self, name: NodeName) -> Result<(), RemoveError> {
         // Before it is this one's turn: asking members for their format takes a turn of its own.
-        if !everybody_decodes(self, stay_out(&name).since()).await {
-            return match self.leader() {
-                Leader::Here => Err(RemoveError::NotEverywhere),
-                _ => Err(RemoveError::NoLeader),
-            };
-        }
+        let all_decode = everybody_decodes(self, stay_out(&name).since()).await;
         let turn = tokio::time::timeout(TURN_WITHIN, self.admitting.lock()).await;
         let turn = turn.map_err(|_| RemoveError::Busy)?;
         if self.raft.metrics().borrow().state != ServerState::Leader {
@@ -120,11 +115,44 @@ impl Inner {
                 Err(_) => Err(RemoveError::NobodyFit),
             };
         }
-        if !state.keeps_out(name.as_str()) {
-            self.decide(stay_out(&name)).await?;
+        let is_known = state.keeps_out(name.as_str());
+        if !all_decode && !self.all_decode_but(&gone, stay_out(&name).since()).await {
+            return Err(RemoveError::NotEverywhere);
         }
         tracing::warn!(node = %name, members = gone.len(), "removing a node, as it was asked for");
-        self.expel(gone).await
+        match (is_known, all_decode) {
+            (true, _) => self.expel(gone).await,
+            (false, true) => {
+                self.decide(stay_out(&name)).await?;
+                self.expel(gone).await
+            }
+            // It died before an upgrade, and nothing new can be decided while it is a member.
+            (false, false) => {
+                self.expel(gone).await?;
+                drop(turn);
+                self.decide_late(stay_out(&name)).await
+            }
+        }
+    }
+
+    /// Whether the members but these have announced that they decode a format.
+    async fn all_decode_but(&self, gone: &BTreeSet<NodeId>, format: u8) -> bool {
+        let membership = Arc::clone(&self.raft.metrics().borrow().membership_config);
+        let rest = membership.nodes().filter(|(id, _)| !gone.contains(id));
+        let asked = rest.map(|(id, peer)| announced_by(self, *id, peer));
+        let mut announced = join_all(asked).await.into_iter();
+        announced.all(|announced| announced.is_some_and(|decodes| decodes >= format))
+    }
+
+    /// Once whoever could not decode a command is no member any more.
+    async fn decide_late(&self, command: Command) -> Result<(), RemoveError> {
+        let until = Instant::now() + DECIDED_WITHIN;
+        while !everybody_decodes(self, command.since()).await && Instant::now() < until {
+            tokio::time::sleep(RETRY).await;
+        }
+        // The membership has changed already.
+        let decided = self.decide(command).await;
+        decided.map_err(|_| RemoveError::Unknown)
     }
 
     async fn decide(&self, command: Command) -> Result<(), RemoveError> {

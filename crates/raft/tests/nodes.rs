@@ -164,6 +164,36 @@ async fn nobody_is_removed_whom_the_quorum_needs() {
     }
 }
 
+/// It knows no newer format, and so nothing newer can be decided while it is a member.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_died_before_an_upgrade_can_be_removed() {
+    let (dir, wires) = (tempfile::tempdir().unwrap(), Arc::new(Wires::default()));
+    let peers = ["1", "2", "3"].map(|name| (name, address(name)));
+    let mut nodes = Vec::new();
+    for (name, decodes) in [("1", FORMAT), ("2", FORMAT), ("3", 2)] {
+        nodes.push(start_with(&dir, &wires, name, decodes, &peers).await);
+    }
+    for node in &nodes {
+        until("a node is caught up", || node.local().is_ok()).await;
+    }
+    // Not while it is the other way round: who stays would not understand.
+    let refused = nodes[0].remove_node(named("2"), WITHIN).await;
+    assert_eq!(refused, Err(RemoveError::NotEverywhere));
+    wires.cut_off("3", true);
+    until("a leader", || {
+        nodes[..2].iter().any(|node| node.is_leader())
+    })
+    .await;
+    assert_eq!(nodes[0].remove_node(named("3"), WITHIN).await, Ok(()));
+    until_voters(&nodes[0], &["1", "2"]).await;
+    let state = nodes[1].read(ReadGate::Linearizable, WITHIN).await.unwrap();
+    assert!(state.keeps_out("3"));
+    assert_eq!(state.format(), FORMAT);
+    for node in &nodes {
+        node.shutdown().await;
+    }
+}
+
 /// A leader that dies after the decision leaves just this behind.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_decided_is_carried_out_by_whoever_leads() {
