@@ -159,6 +159,8 @@ async fn a_cluster_grows_from_one_to_five_and_shrinks_again_under_load() {
         until_ready_says(&cluster.nodes[place], "removed").await;
         let read = cluster.nodes[place].api().get("/v1/secrets/kept").await;
         assert_eq!(read.expect(503).code(), "removed");
+        let seen = cluster.admin(place).get("/v1/admin/cluster").await;
+        assert_eq!(seen.expect(503).code(), "removed");
         cluster.nodes[place].terminate();
     }
     let ledger = load.stop().await;

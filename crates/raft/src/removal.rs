@@ -2,7 +2,7 @@
 //!
 //! That nodes of its name stay out is decided first, by a command in the log; then the membership is
 //! changed. If the leader fails in between, the next one finds the decision and carries it out. Nothing
-//! is begun that would leave fewer voters that answer than the new membership needs.
+//! is begun that would leave fewer voters that answer than the new membership needs (invariant 22).
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -31,7 +31,12 @@ impl Replica for Node {
         Box::pin(async move {
             match gate {
                 ReadGate::Local => self.local(),
-                ReadGate::Linearizable => self.inner.linearize(within).await,
+                ReadGate::Linearizable => {
+                    self.is_no_removed_one()?;
+                    let state = self.inner.linearize(within).await;
+                    // It may have been told meanwhile.
+                    self.is_no_removed_one().and(state)
+                }
                 ReadGate::AtLeast(index) => {
                     self.local()?;
                     self.inner.at_least(index, Instant::now() + within).await
@@ -41,9 +46,7 @@ impl Replica for Node {
     }
 
     fn local(&self) -> Result<Arc<State>, ReadError> {
-        if self.inner.removed.load(Ordering::Acquire) {
-            return Err(ReadError::Removed);
-        }
+        self.is_no_removed_one()?;
         if !self.inner.caught_up.load(Ordering::Acquire) {
             return Err(ReadError::Starting);
         }
@@ -155,5 +158,15 @@ impl Replica for Node {
 
     fn cluster(&self) -> PortFuture<'_, ClusterView> {
         Box::pin(crate::view::cluster(&self.inner))
+    }
+}
+
+impl Node {
+    /// What a node had when it was removed may be the newest still; it is not for it to say.
+    fn is_no_removed_one(&self) -> Result<(), ReadError> {
+        match self.inner.removed.load(Ordering::Acquire) {
+            true => Err(ReadError::Removed),
+            false => Ok(()),
+        }
     }
 }
