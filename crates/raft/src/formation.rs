@@ -275,9 +275,18 @@ async fn wait_until_level(inner: &Inner, learner: NodeId) -> Result<(), JoinErro
             .and_then(|all| all.get(&learner).copied().flatten());
         now.state != ServerState::Leader || matched.map(|id| id.index) >= goal
     });
-    match tokio::time::timeout(LEVEL_WITHIN, level).await {
-        Ok(Ok(now)) if now.state == ServerState::Leader => Ok(()),
-        _ => Err(JoinError::NotLevel),
+    // It goes on to catch up as a learner, and asks again.
+    let makes_way = async {
+        while inner.hurried.load(Ordering::Acquire) == 0 {
+            tokio::time::sleep(PAUSE / 4).await;
+        }
+    };
+    tokio::select! {
+        level = tokio::time::timeout(LEVEL_WITHIN, level) => match level {
+            Ok(Ok(now)) if now.state == ServerState::Leader => Ok(()),
+            _ => Err(JoinError::NotLevel),
+        },
+        () = makes_way => Err(JoinError::NotLevel),
     }
 }
 

@@ -96,7 +96,8 @@ impl Inner {
         if to == Some(self.identity.node_id.as_str()) {
             return Ok(self.identity.node_id.clone());
         }
-        let _no_change_of_members = self.admitting.lock().await;
+        let turn = self.turn(HAND_OVER_WITHIN).await;
+        let _no_change_of_members = turn.ok_or(HandOverError::Failed)?;
         let candidates = self.candidates(to).await?;
         let drained = self.proposals.acquire_many(PROPOSALS);
         let Ok(Ok(_held)) = tokio::time::timeout(DRAIN_WITHIN, drained).await else {

@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Weak},
+    sync::{Arc, Weak, atomic::Ordering},
     time::Duration,
 };
 
 use openraft::ChangeMembers;
 use strongroom_core::{State, limits};
+use tokio::sync::MutexGuard;
 
 use crate::{
     formation::status_at,
@@ -18,6 +19,26 @@ use crate::{
 
 /// Between two looks for members that have moved.
 const PAUSE: Duration = Duration::from_secs(1);
+
+impl Inner {
+    /// Waits for the turn to change the membership. A node that is just being let in makes way: it may
+    /// take most of a minute to catch up, or never do.
+    pub(crate) async fn turn(&self, within: Duration) -> Option<MutexGuard<'_, ()>> {
+        self.hurried.fetch_add(1, Ordering::AcqRel);
+        let _hurries = Hurries(self);
+        let turn = tokio::time::timeout(within, self.admitting.lock()).await;
+        turn.ok()
+    }
+}
+
+/// One that waits for its turn, however the wait ends.
+struct Hurries<'a>(&'a Inner);
+
+impl Drop for Hurries<'_> {
+    fn drop(&mut self) {
+        self.0.hurried.fetch_sub(1, Ordering::AcqRel);
+    }
+}
 
 /// All nodes but this one, by name, and where they are: those in `VAULT_PEERS`, and the members that
 /// it does not list.

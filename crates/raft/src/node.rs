@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -111,6 +111,8 @@ pub(crate) struct Inner {
     pub(crate) heard: Heard,
     /// One change of the membership at a time.
     pub(crate) admitting: tokio::sync::Mutex<()>,
+    /// How many wait for their turn and would not wait for a node that catches up.
+    pub(crate) hurried: AtomicUsize,
     _data_dir: DataDir,
 }
 
@@ -180,6 +182,7 @@ impl Node {
             incoming: Incoming::default(),
             heard: Heard::default(),
             admitting: tokio::sync::Mutex::default(),
+            hurried: AtomicUsize::new(0),
             _data_dir: data_dir,
         });
         let leaders = ReadIndex::of_the_leader(Arc::downgrade(&inner));

@@ -93,8 +93,7 @@ impl Inner {
     pub(crate) async fn remove_here(&self, name: NodeName) -> Result<(), RemoveError> {
         // Before it is this one's turn: asking members for their format takes a turn of its own.
         let all_decode = everybody_decodes(self, stay_out(&name).since()).await;
-        let turn = tokio::time::timeout(TURN_WITHIN, self.admitting.lock()).await;
-        let turn = turn.map_err(|_| RemoveError::Busy)?;
+        let turn = self.turn(TURN_WITHIN).await.ok_or(RemoveError::Busy)?;
         if self.raft.metrics().borrow().state != ServerState::Leader {
             return Err(RemoveError::NoLeader);
         }

@@ -11,7 +11,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use strongroom_core::{Command, MountName, Replica, command::MountSettings, replica::PortFuture};
+use strongroom_core::{
+    Admission, Command, MountName, NodeName, Replica, command::MountSettings, replica::PortFuture,
+};
 use strongroom_raft::{DataDir, Node, NodeConfig, Rpc, Transport, TransportError};
 
 /// How long anything may take that a test waits for.
@@ -219,4 +221,49 @@ pub fn mount(name: &str) -> Command {
 /// Whether a state has a mount of this name.
 pub fn has_mount(state: &strongroom_core::State, name: &str) -> bool {
     state.mount(&MountName::parse(name).unwrap()).is_some()
+}
+
+/// A node's name.
+pub fn named(name: &str) -> NodeName {
+    NodeName::parse(name).unwrap()
+}
+
+/// The name of the node at a place, as `three` has them.
+pub fn name_of(place: usize) -> String {
+    (place + 1).to_string()
+}
+
+/// What is decided about a name.
+pub fn admit(name: &str, admission: Admission) -> Command {
+    Command::AdmitNode {
+        name: named(name),
+        admission,
+    }
+}
+
+/// The names of the voters, as a node sees them.
+pub async fn voters(node: &Node) -> Vec<String> {
+    let nodes = node.cluster().await.nodes.into_iter();
+    let voters = nodes.filter(|node| node.role != "learner");
+    let mut names: Vec<_> = voters.map(|node| node.name).collect();
+    names.sort();
+    names
+}
+
+/// Waits until a node sees just these voters.
+pub async fn until_voters(node: &Node, expected: &[&str]) {
+    let deadline = Instant::now() + WITHIN * 3;
+    loop {
+        let found = voters(node).await;
+        if found == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{found:?}, not {expected:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Writes something that `has_mount` finds.
+pub async fn write(node: &Node, name: &str) {
+    node.submit(mount(name), WITHIN).await.unwrap();
 }
