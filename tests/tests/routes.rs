@@ -64,6 +64,8 @@ const TABLE: &[Row] = &[
     ("DELETE", "/v1/tokens/{name}",                [401, 401, 401, 401, 403, 403, 204, 204, 204, 401, 401, 403, 401]),
     ("GET", "/v1/admin/cluster",                   [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
     ("POST", "/v1/admin/cluster/handover",         [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
+    ("POST", "/v1/admin/cluster/nodes",            [401, 401, 401, 401, 403, 403, 202, 202, 202, 401, 401, 403, 401]),
+    ("DELETE", "/v1/admin/cluster/nodes/{name}",   [401, 401, 401, 401, 403, 403, 204, 204, 204, 401, 401, 403, 401]),
     ("GET", "/v1/admin/kms",                       [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
     ("POST", "/v1/admin/kms/rewrap",               [401, 401, 401, 401, 403, 403, 202, 202, 202, 401, 401, 403, 401]),
     ("GET", "/v1/admin/kms/rewrap/status",         [401, 401, 401, 401, 403, 403, 200, 200, 200, 401, 401, 403, 401]),
@@ -137,21 +139,27 @@ impl Lab {
         }
         let role = json!({"name": name});
         let token = json!({"name": name, "role": "weak"});
+        let node = json!({"node_id": name});
         let made = match (method, path) {
             (_, path) if path.starts_with("/v1/secrets/{*name}") => Some(("/v1/secrets", &secret)),
             ("PUT", "/v1/roles/{name}/permissions") | ("DELETE" | "GET", "/v1/roles/{name}") => {
                 Some(("/v1/roles", &role))
             }
             ("DELETE", "/v1/tokens/{name}") => Some(("/v1/tokens", &token)),
+            ("DELETE", "/v1/admin/cluster/nodes/{name}") => {
+                Some(("/v1/admin/cluster/nodes", &node))
+            }
             _ => None,
         };
         if let Some((at, body)) = made {
-            admin.post(at, body).await.expect(201);
+            let made = admin.post(at, body).await;
+            assert!(made.status < 300, "{}", made.text);
         }
         let body = match (method, path) {
             ("POST", "/v1/secrets") => Some(secret),
             ("POST", "/v1/roles") => Some(role),
             ("POST", "/v1/tokens") => Some(token),
+            ("POST", "/v1/admin/cluster/nodes") => Some(node),
             ("PUT", "/v1/secrets/{*name}") => Some(json!({"value": "w"})),
             ("PUT", "/v1/roles/{name}/permissions") => Some(json!({"permissions": []})),
             ("POST", "/v1/secrets/{*name}/verify") => Some(json!({"value": "v"})),

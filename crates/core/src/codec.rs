@@ -12,7 +12,6 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{Applied, Command, Effect, Proposal, Rejection};
 
-#[cfg(test)]
 pub(crate) use record::Record;
 pub use state::{StateDecoder, encode_content, encode_state};
 
@@ -20,7 +19,7 @@ pub use state::{StateDecoder, encode_content, encode_state};
 /// written in the oldest format that holds it, so that nodes which know no newer one can read it.
 ///
 /// 1: sealing, roles and tokens. 2: re-wrap passes, and rotations that are applied to a target. 3: requests
-/// that may be tried again.
+/// that may be tried again, restores, and which nodes may be members.
 pub const FORMAT: u8 = 3;
 /// The format since which it is said which request a command is a try of.
 pub const ATTEMPTS: u8 = THIRD;

@@ -9,9 +9,9 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Allowlist, Attempt, ClusterId, KmsKeyId, LogTime, MountName, Permission, RestoreId, RoleName,
-    Rule, SealedVersion, SecretName, SecretSettings, TokenFingerprint, TokenName, WrappedDek,
-    rewrap::Watermark, secret::SettingsChange,
+    Admission, Allowlist, Attempt, ClusterId, KmsKeyId, LogTime, MountName, NodeName, Permission,
+    RestoreId, RoleName, Rule, SealedVersion, SecretName, SecretSettings, TokenFingerprint,
+    TokenName, WrappedDek, rewrap::Watermark, secret::SettingsChange,
 };
 
 /// A new version, sealed for the number it will have.
@@ -271,6 +271,13 @@ pub enum Command {
         /// A token that stays as it is, whatever the backup holds.
         keep: Option<TokenName>,
     },
+    /// Says whether nodes of a name may be members, whatever `VAULT_PEERS` lists.
+    AdmitNode {
+        /// The operator's name for the node.
+        name: NodeName,
+        /// What was decided.
+        admission: Admission,
+    },
 }
 
 impl Command {
@@ -308,7 +315,10 @@ impl Command {
             | Self::BeginRotation { .. }
             | Self::MarkRotation { .. }
             | Self::EndRotation { .. } => 2,
-            Self::BeginRestore { .. } | Self::RestorePart { .. } | Self::EndRestore { .. } => 3,
+            Self::BeginRestore { .. }
+            | Self::RestorePart { .. }
+            | Self::EndRestore { .. }
+            | Self::AdmitNode { .. } => 3,
         }
     }
 
@@ -346,7 +356,8 @@ impl Command {
             | Self::EndRotation { .. }
             | Self::RaiseFormat { .. }
             | Self::BeginRestore { .. }
-            | Self::RestorePart { .. } => false,
+            | Self::RestorePart { .. }
+            | Self::AdmitNode { .. } => false,
         }
     }
 }

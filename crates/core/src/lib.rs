@@ -6,6 +6,7 @@
 #![deny(missing_docs)]
 
 pub mod access;
+pub mod admission;
 pub mod allowlist;
 pub mod backup;
 pub mod codec;
@@ -26,14 +27,15 @@ pub mod time;
 pub mod token;
 
 pub use access::{Access, Action, Capability, PathPattern, Permission, Role, Rule};
+pub use admission::Admission;
 pub use allowlist::Allowlist;
 pub use command::{Command, Proposal};
 pub use name::{MountName, NameError, NodeName, RoleName, SecretName, TargetName, TokenName};
 pub use outcome::{Applied, Effect, Rejection};
 pub use position::{ClusterId, LogPosition};
 pub use replica::{
-    ClusterView, HandOverError, NodeView, ReadError, ReadGate, Readiness, Replica, SubmitError,
-    Submitted,
+    ClusterView, HandOverError, NodeView, ReadError, ReadGate, Readiness, RemoveError, Replica,
+    SubmitError, Submitted, VoterCount,
 };
 pub use request::{Attempt, RequestId};
 pub use restore::RestoreId;

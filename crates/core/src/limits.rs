@@ -79,5 +79,7 @@ pub const RESTORE_BYTES: u64 = 1024 * 1024 * 1024;
 pub const RESTORE_PAUSE_SECS: u64 = 60;
 /// Deadlines handled by one `Tick`; what remains is handled by the next.
 pub const TICK_DEADLINES: usize = 1_000;
-/// Nodes a cluster may list in `VAULT_PEERS`.
+/// Nodes a cluster may list in `VAULT_PEERS`, and members that it may have.
 pub const PEERS: usize = 15;
+/// Names of nodes that something was decided about by command.
+pub const DECIDED_NODES: usize = 1_000;

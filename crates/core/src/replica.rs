@@ -6,7 +6,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Applied, ClusterId, Command, LogPosition, LogTime, RequestId, State};
+use crate::{Applied, ClusterId, Command, LogPosition, LogTime, NodeName, RequestId, State};
 
 /// A future that the port returns; boxed, so that the port is usable as `dyn Replica`.
 pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -85,6 +85,46 @@ pub enum HandOverError {
     /// It was tried and came to nothing in time.
     #[error("no other node took over in time")]
     Failed,
+}
+
+/// Why a node was not removed. Only [`RemoveError::Unknown`] leaves open whether it was, or will be.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error, Serialize, Deserialize)]
+pub enum RemoveError {
+    /// There is no leader that could.
+    #[error("there is no leader")]
+    NoLeader,
+    /// No member has this name, `VAULT_PEERS` does not list it, and nothing was decided about it.
+    #[error("no node has this name")]
+    UnknownNode,
+    /// The voters that would be left and answer are no majority of those that would be left.
+    #[error("the voters that would be left and answer would be no quorum")]
+    QuorumAtRisk,
+    /// The membership is being changed just now.
+    #[error("the membership is being changed")]
+    Busy,
+    /// It leads, and no other voter took over.
+    #[error("no other voter took over the lead")]
+    NobodyFit,
+    /// Not every member is known to decode the command.
+    #[error("not every node can decode this command yet")]
+    NotEverywhere,
+    /// As many names are noted as there may be.
+    #[error("as many names of nodes are noted as there may be")]
+    Full,
+    /// It was begun, and how it ended is not known. It may be asked for again.
+    #[error("the outcome is unknown")]
+    Unknown,
+}
+
+/// The voters, as this node last found them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VoterCount {
+    /// How many there are.
+    pub voters: u64,
+    /// How many of them answered when this node last asked, itself included.
+    pub reachable: u64,
+    /// How many more may fail with the quorum still standing.
+    pub failure_tolerance: u64,
 }
 
 /// Whether a node can do its whole job.
@@ -228,6 +268,35 @@ pub trait Replica: Send + Sync + 'static {
         to: Option<String>,
         within: Duration,
     ) -> PortFuture<'_, Result<String, HandOverError>>;
+
+    /// Removes the nodes of this name from the cluster, and keeps them out until a command lets them
+    /// in again. Asks the leader, wherever it is; a leader that is to go hands over first.
+    ///
+    /// # Errors
+    /// See [`RemoveError`].
+    fn remove_node(
+        &self,
+        name: NodeName,
+        within: Duration,
+    ) -> PortFuture<'_, Result<(), RemoveError>>;
+
+    /// The voters as this node found them some seconds ago at most. `None` before it has asked.
+    fn voters(&self) -> Option<VoterCount>;
+
+    /// While this node leads: a voter that has not answered it for `silent`, in which it has had a
+    /// quorum all the time, and that the others can do without: three voters that answer remain.
+    fn dead_voter(&self, silent: Duration) -> Option<String>;
+
+    /// While this node leads: takes such a voter out of the membership. Unlike [`Replica::remove_node`]
+    /// it decides nothing: the node joins again if it comes back.
+    ///
+    /// # Errors
+    /// See [`RemoveError`].
+    fn drop_dead_voter(
+        &self,
+        name: String,
+        silent: Duration,
+    ) -> PortFuture<'_, Result<(), RemoveError>>;
 
     /// The cluster, with every member asked for its state (briefly).
     fn cluster(&self) -> PortFuture<'_, ClusterView>;

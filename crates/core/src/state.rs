@@ -1,5 +1,6 @@
 //! The replicated state and the one function that changes it.
 
+mod nodes;
 mod pending;
 mod restore;
 mod rewrap;
@@ -12,8 +13,9 @@ use std::sync::Arc;
 use imbl::{OrdMap, OrdSet};
 
 use crate::{
-    Applied, Attempt, ClusterId, Command, Effect, LogPosition, LogTime, MountName, Rejection, Role,
-    RoleName, Secret, SecretName, TokenFingerprint, TokenGrant, TokenName,
+    Admission, Applied, Attempt, ClusterId, Command, Effect, LogPosition, LogTime, MountName,
+    NodeName, Rejection, Role, RoleName, Secret, SecretName, TokenFingerprint, TokenGrant,
+    TokenName,
     command::MountSettings,
     name::DEFAULT_MOUNT,
     request::{Outcome, Outcomes},
@@ -44,6 +46,8 @@ pub struct State {
     pub(crate) outcomes: Outcomes,
     /// A restore under way.
     pub(crate) restore: Option<Staged>,
+    /// What was decided about nodes by name; a node of any other name goes by `VAULT_PEERS`.
+    pub(crate) nodes: OrdMap<NodeName, Admission>,
     /// Derived: finds a grant, dead or alive, by its token's fingerprint. No two grants share one.
     pub(crate) fingerprints: OrdMap<TokenFingerprint, TokenName>,
     /// Derived: when each automatic secret is to be rotated that no rotation is under way for.
@@ -216,6 +220,7 @@ impl State {
                 force,
                 keep,
             }),
+            Command::AdmitNode { name, admission } => self.admit_node(name, admission),
         }
     }
 

@@ -13,6 +13,7 @@
 //! - a node with data that finds a newer epoch at a peer is at its end ([`surpassed`]).
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, Ordering},
@@ -212,14 +213,17 @@ impl Inner {
 
     /// Of these peers, by name, those of the newest epoch that any of them is in: who joins an older
     /// one joins the past. A peer that does not answer is none of them.
-    pub(crate) async fn of_the_newest(&self, names: &[String]) -> Vec<String> {
-        let asked = names.iter().map(|name| async move {
-            let address = self.config.peers.get(name)?;
+    pub(crate) async fn of_the_newest(
+        &self,
+        peers: &BTreeMap<String, String>,
+    ) -> BTreeMap<String, String> {
+        let asked = peers.iter().map(|(name, address)| async move {
             let answer = self
                 .transport
                 .ask(address, Rpc::Status, Vec::new(), ASK_WITHIN);
             let status: NodeStatus = wire::decode(&answer.await.ok()?).ok()?;
-            Some((status.epoch.unwrap_or_default(), name.clone()))
+            let peer = (name.clone(), address.clone());
+            Some((status.epoch.unwrap_or_default(), peer))
         });
         let found: Vec<_> = join_all(asked).await.into_iter().flatten().collect();
         let newest = found.iter().map(|(epoch, _)| *epoch).max();
@@ -227,7 +231,7 @@ impl Inner {
         let newest = found
             .into_iter()
             .filter(|(epoch, _)| Some(*epoch) == newest);
-        newest.map(|(_, name)| name).collect()
+        newest.map(|(_, peer)| peer).collect()
     }
 
     /// While this node leads: refuses whoever would bring data of another epoch, and in a recovered

@@ -14,6 +14,8 @@ use openraft::ChangeMembers;
 use strongroom_core::{ClusterId, Command};
 
 use crate::{
+    joining::{found_at, has_moved, may_join, moves, others, votes},
+    membership::{REMOVED_PAUSE, note_removal},
     node::Inner,
     types::{NodeId, Peer, ServerState},
     wire::{self, JoinError, Joiner, NodeStatus, Rpc},
@@ -44,10 +46,18 @@ async fn become_member(weak: Weak<Inner>) {
             return;
         };
         let pause = match is_voter {
-            true => PAUSE * 5,
+            true => {
+                if has_moved(&inner) {
+                    join_as_before(&inner).await;
+                }
+                PAUSE * 5
+            }
             false => {
                 try_to_become_member(&inner, has_a_past).await;
-                PAUSE
+                match inner.removed.load(Ordering::Acquire) {
+                    true => REMOVED_PAUSE,
+                    false => PAUSE,
+                }
             }
         };
         drop(inner);
@@ -55,15 +65,9 @@ async fn become_member(weak: Weak<Inner>) {
     }
 }
 
-/// Asks the members to be let in under the id that this node has.
+/// Asks the members to be let in under the id that this node has, and at the address.
 pub(crate) async fn join_as_before(inner: &Arc<Inner>) {
-    let own = &inner.identity.node_id;
-    let others: Vec<String> = inner
-        .addresses
-        .iter()
-        .map(|(name, _)| name.clone())
-        .filter(|name| name != own)
-        .collect();
+    let others = others(inner);
     join(inner, &others).await;
 }
 
@@ -88,12 +92,8 @@ async fn is_voter(inner: &Inner) -> Option<bool> {
 
 async fn try_to_become_member(inner: &Arc<Inner>, has_a_past: bool) {
     let mut answers = BTreeMap::from([(inner.identity.node_id.clone(), inner.status())]);
-    let others: Vec<_> = inner
-        .addresses
-        .iter()
-        .filter(|(name, _)| **name != inner.identity.node_id)
-        .collect();
-    for (name, address) in others {
+    let others = others(inner);
+    for (name, address) in &others {
         match inner
             .ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN)
             .await
@@ -107,10 +107,10 @@ async fn try_to_become_member(inner: &Arc<Inner>, has_a_past: bool) {
             Err(error) => tracing::debug!(peer = %name, %error, "no answer yet"),
         }
     }
-    let members: Vec<_> = answers
-        .iter()
-        .filter(|(name, status)| status.member && **name != inner.identity.node_id)
-        .map(|(name, _)| name.clone())
+    let is_member = |name: &String| answers.get(name).is_some_and(|status| status.member);
+    let members: BTreeMap<_, _> = others
+        .into_iter()
+        .filter(|(name, _)| is_member(name))
         .collect();
     if !members.is_empty() {
         return join(inner, &members).await;
@@ -141,7 +141,7 @@ async fn form(inner: &Arc<Inner>, answers: &BTreeMap<String, NodeStatus>) {
     }
 }
 
-async fn join(inner: &Arc<Inner>, members: &[String]) {
+async fn join(inner: &Arc<Inner>, members: &BTreeMap<String, String>) {
     let this = inner.this_peer();
     let joiner = Joiner {
         name: this.name,
@@ -149,9 +149,15 @@ async fn join(inner: &Arc<Inner>, members: &[String]) {
         address: this.address,
         version: this.version,
     };
-    for name in &inner.of_the_newest(members).await {
-        let (Some(address), Ok(body)) = (inner.config.peers.get(name), wire::encode(&joiner))
-        else {
+    if inner.raft.metrics().borrow().state == ServerState::Leader {
+        // It has moved, and there is nobody to ask.
+        if let Err(error) = admit(inner, joiner).await {
+            tracing::debug!(%error, "the membership has not got this node's address yet");
+        }
+        return;
+    }
+    for (name, address) in &inner.of_the_newest(members).await {
+        let Ok(body) = wire::encode(&joiner) else {
             continue;
         };
         let asked: Result<Result<(), JoinError>, _> =
@@ -162,6 +168,7 @@ async fn join(inner: &Arc<Inner>, members: &[String]) {
                 return;
             }
             Ok(Err(JoinError::NotLeader)) => {}
+            Ok(Err(JoinError::Removed)) => return note_removal(inner, true),
             Ok(Err(error)) => tracing::warn!(%error, "not let into the cluster; trying again"),
             Err(error) => tracing::debug!(peer = %name, %error, "no answer to a join"),
         }
@@ -175,12 +182,11 @@ pub(crate) async fn admit(inner: &Arc<Inner>, joiner: Joiner) -> Result<(), Join
     if inner.raft.metrics().borrow().state != ServerState::Leader {
         return Err(JoinError::NotLeader);
     }
-    if !inner.addresses.contains(&joiner.name) {
-        return Err(JoinError::UnknownName);
-    }
     // What is compared below must be what the cluster has decided.
     let fresh = inner.linearize(ASK_WITHIN).await;
-    let format = fresh.map_err(|_| JoinError::NotLeader)?.format();
+    let fresh = fresh.map_err(|_| JoinError::NotLeader)?;
+    may_join(inner, &fresh, &joiner)?;
+    let format = fresh.format();
     let failed = |error: &dyn std::fmt::Display| JoinError::Raft(error.to_string());
     let peer = Peer {
         name: joiner.name,
@@ -188,13 +194,18 @@ pub(crate) async fn admit(inner: &Arc<Inner>, joiner: Joiner) -> Result<(), Join
         version: joiner.version,
     };
     // As a voter it counts at once: one that cannot be reached would stop a small cluster for good.
-    let status = status_at(inner, inner.addresses.address(&peer)).await;
-    let status = status.filter(|status| status.raft_id == joiner.raft_id);
+    let status = found_at(inner, &peer, joiner.raft_id).await;
     let status = status.ok_or(JoinError::Unreachable)?;
     inner.may_bring(&status)?;
     // It would be sent what it cannot read.
     if status.decodes < format {
         return Err(JoinError::TooOld);
+    }
+    if moves(inner, joiner.raft_id, &peer).await? {
+        tracing::info!(node = %peer.name, address = %peer.address, "a member has moved");
+        if votes(inner, joiner.raft_id) {
+            return Ok(());
+        }
     }
     let gone = namesakes(inner, &peer.name, joiner.raft_id);
     for (id, namesake) in &gone {
@@ -265,9 +276,18 @@ async fn wait_until_level(inner: &Inner, learner: NodeId) -> Result<(), JoinErro
             .and_then(|all| all.get(&learner).copied().flatten());
         now.state != ServerState::Leader || matched.map(|id| id.index) >= goal
     });
-    match tokio::time::timeout(LEVEL_WITHIN, level).await {
-        Ok(Ok(now)) if now.state == ServerState::Leader => Ok(()),
-        _ => Err(JoinError::NotLevel),
+    // It goes on to catch up as a learner, and asks again.
+    let makes_way = async {
+        while inner.hurried.load(Ordering::Acquire) == 0 {
+            tokio::time::sleep(PAUSE / 4).await;
+        }
+    };
+    tokio::select! {
+        level = tokio::time::timeout(LEVEL_WITHIN, level) => match level {
+            Ok(Ok(now)) if now.state == ServerState::Leader => Ok(()),
+            _ => Err(JoinError::NotLevel),
+        },
+        () = makes_way => Err(JoinError::NotLevel),
     }
 }
 
@@ -307,7 +327,8 @@ async fn catch_up(weak: &Weak<Inner>) {
         let has_seen_all = inner.linearize(Duration::from_secs(1)).await.is_ok();
         let waited_enough = began.elapsed() > LEADER_PATIENCE
             && inner.store.applied_what_was_committed()
-            && inner.store.state().cluster_id().is_some();
+            && inner.store.state().cluster_id().is_some()
+            && !inner.store.state().keeps_out(&inner.identity.node_id);
         if (has_seen_all && inner.store.state().cluster_id().is_some()) || waited_enough {
             inner.caught_up.store(true, Ordering::Release);
             tracing::info!(by_leader = has_seen_all, "caught up");

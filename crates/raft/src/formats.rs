@@ -89,7 +89,7 @@ async fn raise(inner: &Inner) {
     }
 }
 
-async fn announced_by(inner: &Inner, id: NodeId, peer: &Peer) -> Option<u8> {
+pub(crate) async fn announced_by(inner: &Inner, id: NodeId, peer: &Peer) -> Option<u8> {
     if id == inner.raft_id() {
         return Some(inner.config.decodes);
     }

@@ -31,6 +31,8 @@ const LEVEL_WITHIN: Duration = Duration::from_secs(1);
 const STANDS_WITHIN: Duration = Duration::from_millis(1_500);
 /// Between two times that it stands.
 const STANDS_EVERY: Duration = Duration::from_millis(150);
+/// How long what has been stored may take to be reported.
+const REPORTED_WITHIN: Duration = Duration::from_millis(500);
 /// How long its answer may be on its way beyond that.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long passing leadership on may take as a whole.
@@ -97,7 +99,8 @@ impl Inner {
         if to == Some(self.identity.node_id.as_str()) {
             return Ok(self.identity.node_id.clone());
         }
-        let _no_change_of_members = self.admitting.lock().await;
+        let turn = self.turn(HAND_OVER_WITHIN).await;
+        let _no_change_of_members = turn.ok_or(HandOverError::Failed)?;
         let candidates = self.candidates(to).await?;
         let drained = self.proposals.acquire_many(PROPOSALS);
         let Ok(Ok(_held)) = tokio::time::timeout(DRAIN_WITHIN, drained).await else {
@@ -201,23 +204,26 @@ impl Inner {
             .any(|reason| reason.load(Ordering::Acquire))
     }
 
+    /// Whether this node has a vote and all that the leader had when it said so, in the same term. What is
+    /// reported of Raft's core may be a moment behind.
+    async fn follows(&self, told: TakeOver) -> bool {
+        let id = self.raft_id();
+        let mut metrics = self.raft.metrics();
+        let follows = metrics.wait_for(|now| {
+            let has_a_vote = now.membership_config.voter_ids().any(|voter| voter == id);
+            now.current_term > told.term
+                || (now.current_term == told.term && has_a_vote && now.last_log_index >= told.last)
+        });
+        let seen = tokio::time::timeout(REPORTED_WITHIN, follows).await;
+        // In a later term it is a leader of the past that says so.
+        matches!(seen, Ok(Ok(now)) if now.current_term == told.term)
+    }
+
     /// Stands for election because the leader said so, until this node or another one leads. Whether
     /// this one does.
     pub(crate) async fn take_over(&self, told: TakeOver) -> bool {
+        if self.makes_way() || self.store_failed() || !self.is_alive() || !self.follows(told).await
         {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow();
-            let id = self.raft_id();
-            let votes = metrics
-                .membership_config
-                .voter_ids()
-                .any(|voter| voter == id);
-            // A leader of the past, or one that has more than this node.
-            if metrics.current_term != told.term || metrics.last_log_index < told.last || !votes {
-                return false;
-            }
-        }
-        if self.makes_way() || self.store_failed() || !self.is_alive() {
             return false;
         }
         let until = Instant::now() + STANDS_WITHIN;

@@ -251,7 +251,7 @@ impl Inner {
 
     /// Whether the leader decodes a command. A newer follower must not hand it one that it cannot
     /// read: whether it was heard would not be known.
-    async fn leader_decodes(&self, leader: &Peer, command: &Command) -> bool {
+    pub(crate) async fn leader_decodes(&self, leader: &Peer, command: &Command) -> bool {
         let since = command.since();
         if since <= self.store.state().format() {
             return true;

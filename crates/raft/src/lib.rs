@@ -1,8 +1,8 @@
 //! Agreement and durability: openraft and sled behind core's `Replica` port.
 //!
 //! Nothing here knows plaintext, keys, the HTTP API or who may do what. sled is named in `durable.rs`
-//! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `incoming`, `formation`, `membership`,
-//! `election`, `upkeep`; then the store:
+//! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `incoming`, `formation`, `joining`,
+//! `membership`, `removal`, `voters`, `election`, `upkeep`; then the store:
 //! `durable`, `writer`, `mark`, `log_store`, `machine`, `snapshot_files`; then trouble: `damage`, `epoch`,
 //! `recover`.
 
@@ -23,6 +23,7 @@ mod formats;
 mod handover;
 pub mod identity;
 mod incoming;
+mod joining;
 mod keys;
 mod leading;
 pub mod log_store;
@@ -34,6 +35,7 @@ pub mod node;
 mod proposer;
 mod read_index;
 pub mod recover;
+mod removal;
 mod replacement;
 mod replica;
 mod rows;
@@ -44,6 +46,7 @@ mod store;
 pub mod types;
 mod upkeep;
 mod view;
+mod voters;
 pub mod wire;
 pub mod writer;
 

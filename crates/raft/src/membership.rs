@@ -1,5 +1,5 @@
 //! The membership after it was changed: a change that a leader left half-way is carried to its end, and
-//! a node that the cluster has gone on without notices.
+//! a node that the cluster has gone on without, or that was removed by command, notices.
 
 use std::{
     collections::BTreeSet,
@@ -12,6 +12,7 @@ use openraft::ChangeMembers;
 
 use crate::{
     formation::{join_as_before, status_at},
+    joining::others,
     node::Inner,
     types::{NodeId, Peer, ServerState},
     wire::{NodeStatus, Rpc},
@@ -19,7 +20,7 @@ use crate::{
 
 const PAUSE: Duration = Duration::from_secs(1);
 /// Between two times that a removed node asks to be let in.
-const REMOVED_PAUSE: Duration = Duration::from_secs(5);
+pub(crate) const REMOVED_PAUSE: Duration = Duration::from_secs(5);
 const ASK_WITHIN: Duration = Duration::from_secs(1);
 /// How long a voter hears of no leader before it asks whether it is still one.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -35,6 +36,9 @@ async fn keep_uniform(weak: Weak<Inner>) {
     loop {
         tokio::time::sleep(PAUSE).await;
         let Some(inner) = weak.upgrade() else { return };
+        if inner.raft.metrics().borrow().state == ServerState::Leader {
+            inner.expel_who_stays_out().await;
+        }
         // Whoever holds it changes the membership just now.
         let Ok(_turn) = inner.admitting.try_lock() else {
             continue;
@@ -106,7 +110,8 @@ async fn notice_removal(weak: Weak<Inner>) {
             return;
         }
         let removed = inner.removed.load(Ordering::Acquire);
-        if inner.contact.silence() < SILENCE && !removed {
+        let was_told = inner.store.state().keeps_out(&inner.identity.node_id);
+        if inner.contact.silence() < SILENCE && !removed && !was_told {
             continue;
         }
         let own = inner.status();
@@ -115,19 +120,8 @@ async fn notice_removal(weak: Weak<Inner>) {
             continue;
         }
         let found = gone_on_without(&inner, &own).await;
-        if let Some(found) = found
-            && inner.removed.swap(found, Ordering::AcqRel) != found
-        {
-            if found {
-                inner.caught_up.store(false, Ordering::Release);
-                tracing::error!(
-                    "this node was removed from its cluster, or replaced: it serves nothing. It asks \
-                     to be let in again; to give it up, stop it and move its data directory aside"
-                );
-            } else {
-                tracing::info!("this node is a member again");
-                crate::formation::open_when_caught_up(&inner);
-            }
+        if let Some(found) = found {
+            note_removal(&inner, found);
         }
         if found == Some(true) {
             join_as_before(&inner).await;
@@ -137,15 +131,30 @@ async fn notice_removal(weak: Weak<Inner>) {
     }
 }
 
+/// Notes that this node is a member no more, or again.
+pub(crate) fn note_removal(inner: &Arc<Inner>, removed: bool) {
+    if inner.removed.swap(removed, Ordering::AcqRel) == removed {
+        return;
+    }
+    if removed {
+        inner.caught_up.store(false, Ordering::Release);
+        tracing::error!(
+            "this node was removed from its cluster, or replaced: it serves nothing. It asks to be let \
+             in again; to give it up, stop it and move its data directory aside"
+        );
+    } else {
+        tracing::info!("this node is a member again");
+        crate::formation::open_when_caught_up(inner);
+    }
+}
+
 /// Whether members with a leader and a newer membership have this node no more among them. `None`: no
 /// such member answers.
 async fn gone_on_without(inner: &Inner, own: &NodeStatus) -> Option<bool> {
-    let others = inner
-        .addresses
-        .iter()
-        .filter(|(name, _)| **name != own.name);
+    let others = others(inner);
     let asked = others
-        .map(|(_, address)| inner.ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN));
+        .values()
+        .map(|address| inner.ask::<NodeStatus>(address, Rpc::Status, Vec::new(), ASK_WITHIN));
     let newest = join_all(asked)
         .await
         .into_iter()

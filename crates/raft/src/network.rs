@@ -1,6 +1,11 @@
 //! openraft's view of the transport.
 
-use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
 
 use openraft::{
     AnyError, OptionalSend,
@@ -34,31 +39,62 @@ const BACKOFF: Duration = Duration::from_millis(200);
 const MESSAGE_WITHIN: Duration = Duration::from_secs(1);
 const SLICE_BYTES: usize = 64 * 1024;
 
-/// Where nodes are: `VAULT_PEERS` first, since addresses may change between restarts, then what the
-/// membership recorded.
+/// Where nodes are: as `VAULT_PEERS` says, since all may have moved while none ran; or as the membership
+/// says, of those that are not listed, and of those that were found there and not where they are listed.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct AddressBook(Arc<BTreeMap<String, String>>);
+pub(crate) struct AddressBook(Arc<Book>);
+
+#[derive(Debug, Default)]
+struct Book {
+    listed: BTreeMap<String, String>,
+    /// Names and addresses of members that were found where the membership has them.
+    moved: RwLock<BTreeSet<(String, String)>>,
+}
 
 impl AddressBook {
-    pub(crate) fn new(peers: BTreeMap<String, String>) -> Self {
-        Self(Arc::new(peers))
+    pub(crate) fn new(listed: BTreeMap<String, String>) -> Self {
+        let moved = RwLock::default();
+        Self(Arc::new(Book { listed, moved }))
     }
 
     pub(crate) fn address<'a>(&'a self, peer: &'a Peer) -> &'a str {
-        self.0.get(&peer.name).unwrap_or(&peer.address)
+        let moved = || self.0.moved.read().unwrap_or_else(PoisonError::into_inner);
+        match self.0.listed.get(&peer.name) {
+            Some(listed) if *listed != peer.address && !moved().contains(&named(peer)) => listed,
+            _ => &peer.address,
+        }
+    }
+
+    /// Notes whether a node was found where the membership has it, and not where it is listed.
+    pub(crate) fn note(&self, peer: &Peer, has_moved: bool) {
+        let moved = self.0.moved.write();
+        let mut moved = moved.unwrap_or_else(PoisonError::into_inner);
+        match has_moved {
+            true => moved.insert(named(peer)),
+            false => moved.remove(&named(peer)),
+        };
+    }
+
+    /// Where a node is listed.
+    pub(crate) fn listed(&self, name: &str) -> Option<&str> {
+        self.0.listed.get(name).map(String::as_str)
     }
 
     pub(crate) fn contains(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.0.listed.contains_key(name)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&String, &String)> {
-        self.0.iter()
+        self.0.listed.iter()
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.0.len()
+        self.0.listed.len()
     }
+}
+
+fn named(peer: &Peer) -> (String, String) {
+    (peer.name.clone(), peer.address.clone())
 }
 
 /// Makes connections for openraft.
@@ -74,7 +110,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     async fn new_client(&mut self, target: NodeId, node: &Peer) -> Connection {
         Connection {
             transport: Arc::clone(&self.transport),
-            address: self.addresses.address(node).to_owned(),
+            addresses: self.addresses.clone(),
+            peer: node.clone(),
             target,
             snapshots: Arc::clone(&self.snapshots),
             sending: None,
@@ -85,7 +122,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 /// Where one member is reached.
 pub(crate) struct Connection {
     transport: Arc<dyn Transport>,
-    address: String,
+    addresses: AddressBook,
+    peer: Peer,
     target: NodeId,
     snapshots: Arc<SnapshotFiles>,
     sending: Option<Sending>,
@@ -156,6 +194,10 @@ where
 }
 
 impl Connection {
+    fn address(&self) -> &str {
+        self.addresses.address(&self.peer)
+    }
+
     /// The answer to the same entries if they are on their way already, else to what is sent now.
     /// Cancelling it cancels no sending.
     async fn append(&mut self, rpc: AppendEntriesRequest<TypeConfig>) -> Appended {
@@ -168,7 +210,7 @@ impl Connection {
                 return answer;
             }
         }
-        let (transport, address) = (Arc::clone(&self.transport), self.address.clone());
+        let (transport, address) = (Arc::clone(&self.transport), self.address().to_owned());
         let target = self.target;
         let Some(what) = what else {
             let transport = transport.as_ref();
@@ -201,7 +243,7 @@ impl RaftNetwork<TypeConfig> for Connection {
         let (transport, within) = (self.transport.as_ref(), Some(option.hard_ttl()));
         send(
             transport,
-            &self.address,
+            self.address(),
             self.target,
             Rpc::Snapshot,
             rpc,
@@ -245,7 +287,7 @@ impl RaftNetwork<TypeConfig> for Connection {
         let (transport, within) = (self.transport.as_ref(), Some(option.hard_ttl()));
         send(
             transport,
-            &self.address,
+            self.address(),
             self.target,
             Rpc::Vote,
             rpc,

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::{
         Arc, OnceLock, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -27,6 +27,7 @@ use crate::{
     read_index::{Floor, ReadIndex},
     store::{OpenError, Store},
     types::{NodeId, Peer, Raft},
+    voters::Heard,
     wire::{self, NodeStatus, Rpc, Transport, TransportError},
 };
 
@@ -117,10 +118,13 @@ pub(crate) struct Inner {
     pub(crate) asked: Asked,
     pub(crate) contact: Contact,
     pub(crate) incoming: Incoming,
+    pub(crate) heard: Heard,
     /// One change of the membership at a time.
     pub(crate) admitting: tokio::sync::Mutex<()>,
     /// Where a damaged store was set aside at this start.
     set_aside: Option<PathBuf>,
+    /// How many wait for their turn and would not wait for a node that catches up.
+    pub(crate) hurried: AtomicUsize,
     _data_dir: DataDir,
 }
 
@@ -196,8 +200,10 @@ impl Node {
             asked: Asked::default(),
             contact: Contact::default(),
             incoming: Incoming::default(),
+            heard: Heard::default(),
             admitting: tokio::sync::Mutex::default(),
             set_aside: opened.set_aside,
+            hurried: AtomicUsize::new(0),
             _data_dir: data_dir,
         });
         let leaders = ReadIndex::of_the_leader(Arc::downgrade(&inner));
@@ -205,10 +211,12 @@ impl Node {
         let _ = inner.leaders_read_index.set(leaders);
         crate::election::start(&inner);
         crate::formation::start(&inner);
+        crate::joining::start(&inner);
         crate::formats::start(&inner);
         crate::membership::start(&inner);
         epoch::start(&inner);
         crate::upkeep::start(&inner);
+        crate::voters::start(&inner);
         tokio::spawn(watch_core(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }

@@ -7,8 +7,8 @@ use std::{
 
 use bytes::Bytes;
 use strongroom_core::{
-    ClusterView, Command, HandOverError, LogPosition, LogTime, ReadError, ReadGate, Readiness,
-    Replica, RequestId, State, SubmitError, Submitted,
+    ClusterView, Command, HandOverError, LogPosition, LogTime, NodeName, ReadError, ReadGate,
+    Readiness, RemoveError, Replica, RequestId, State, SubmitError, Submitted, VoterCount,
     replica::{Answerer, PortFuture},
 };
 
@@ -40,7 +40,12 @@ impl Replica for Node {
         Box::pin(async move {
             match gate {
                 ReadGate::Local => self.local(),
-                ReadGate::Linearizable => self.inner.linearize(within).await,
+                ReadGate::Linearizable => {
+                    self.is_no_removed_one()?;
+                    let state = self.inner.linearize(within).await;
+                    // It may have been told meanwhile.
+                    self.is_no_removed_one().and(state)
+                }
                 ReadGate::AtLeast(index) => {
                     self.local()?;
                     self.inner.at_least(index, Instant::now() + within).await
@@ -50,9 +55,7 @@ impl Replica for Node {
     }
 
     fn local(&self) -> Result<Arc<State>, ReadError> {
-        if self.inner.removed.load(Ordering::Acquire) {
-            return Err(ReadError::Removed);
-        }
+        self.is_no_removed_one()?;
         if !self.inner.caught_up.load(Ordering::Acquire) {
             return Err(ReadError::Starting);
         }
@@ -146,7 +149,42 @@ impl Replica for Node {
         Box::pin(self.inner.hand_over(to, within))
     }
 
+    fn remove_node(
+        &self,
+        name: NodeName,
+        within: Duration,
+    ) -> PortFuture<'_, Result<(), RemoveError>> {
+        Box::pin(self.inner.remove_node(name, within))
+    }
+
+    fn voters(&self) -> Option<VoterCount> {
+        self.inner.heard.count()
+    }
+
+    fn dead_voter(&self, silent: Duration) -> Option<String> {
+        let (_, peer) = self.inner.dead_voter(silent)?;
+        Some(peer.name)
+    }
+
+    fn drop_dead_voter(
+        &self,
+        name: String,
+        silent: Duration,
+    ) -> PortFuture<'_, Result<(), RemoveError>> {
+        Box::pin(async move { self.inner.drop_dead_voter(&name, silent).await })
+    }
+
     fn cluster(&self) -> PortFuture<'_, ClusterView> {
         Box::pin(crate::view::cluster(&self.inner))
+    }
+}
+
+impl Node {
+    /// What a node had when it was removed may be the newest still; it is not for it to say.
+    fn is_no_removed_one(&self) -> Result<(), ReadError> {
+        match self.inner.removed.load(Ordering::Acquire) {
+            true => Err(ReadError::Removed),
+            false => Ok(()),
+        }
     }
 }

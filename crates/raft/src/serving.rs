@@ -12,6 +12,7 @@ use crate::{
     handover::{HAND_OVER_WITHIN, HandOver, TakeOver},
     node::{Inner, Node},
     proposer::ProposeError,
+    removal::RemoveNode,
     types::{NodeId, TypeConfig},
     wire::{self, Addressed, AttemptRequest, Rpc, SubmitReply, SubmitRequest, WireError},
 };
@@ -92,6 +93,13 @@ impl Node {
                 // To its end, also if who asked hangs up.
                 let passed = tokio::spawn(async move { inner.hand_over_here(to, within).await });
                 wire::encode(&passed.await.map_err(|_| WireError::Busy)?)
+            }
+            Rpc::RemoveNode => {
+                let RemoveNode { name } = wire::decode(&body)?;
+                let inner = Arc::clone(inner);
+                // To its end, also if who asked hangs up.
+                let removed = tokio::spawn(async move { inner.remove_here(name).await });
+                wire::encode(&removed.await.map_err(|_| WireError::Busy)?)
             }
             Rpc::TakeOver => {
                 let told: TakeOver = inner.addressed(&body)?;

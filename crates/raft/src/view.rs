@@ -107,7 +107,7 @@ pub(crate) async fn ask_leader(
 }
 
 /// How many more voters may fail: those that answer, less the majority of all.
-fn failure_tolerance(voters: usize, reachable: usize) -> u64 {
+pub(crate) fn failure_tolerance(voters: usize, reachable: usize) -> u64 {
     let majority = voters / 2 + 1;
     reachable.saturating_sub(majority) as u64
 }

@@ -37,11 +37,13 @@ pub enum Rpc {
     PreVote,
     /// One of the others, in a cluster that was recovered: with its epoch.
     InEpoch,
+    /// Remove a node; only the leader does.
+    RemoveNode,
 }
 
 impl Rpc {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Append,
         Self::Vote,
         Self::Snapshot,
@@ -55,6 +57,7 @@ impl Rpc {
         Self::Attempt,
         Self::PreVote,
         Self::InEpoch,
+        Self::RemoveNode,
     ];
 
     /// Whether it is Raft's own: what clients ask must never hold it up.
@@ -88,6 +91,7 @@ impl Rpc {
             Self::Attempt => "attempt",
             Self::PreVote => "pre-vote",
             Self::InEpoch => "in-epoch",
+            Self::RemoveNode => "remove-node",
         }
     }
 }
@@ -194,7 +198,7 @@ pub(crate) struct Joiner {
 pub(crate) enum JoinError {
     #[error("this node does not lead")]
     NotLeader,
-    #[error("the node is not in VAULT_PEERS")]
+    #[error("the node is not in VAULT_PEERS of the leader, and was not let in by command")]
     UnknownName,
     #[error("another live node has this name")]
     NameTaken,
@@ -206,6 +210,10 @@ pub(crate) enum JoinError {
     NotLevel,
     #[error("the membership could not be changed: {0}")]
     Raft(String),
+    #[error("the node was removed by command")]
+    Removed,
+    #[error("the cluster has as many members as it may have")]
+    Full,
 }
 
 /// A command with the time left for it, in milliseconds.

@@ -3,12 +3,16 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
-    clippy::panic
+    clippy::panic,
+    clippy::print_stdout
 )]
 
 mod wires;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use openraft::storage::RaftLogStorage;
 use strongroom_core::{ReadGate, Replica};
@@ -50,9 +54,21 @@ async fn a_leader_started_again_knows_what_it_had_acknowledged() {
     drop(before);
     {
         let data = dir.path().join(&name);
-        let mut log = tokio::task::spawn_blocking(move || LogStore::open(&data).unwrap())
-            .await
-            .unwrap();
+        // What looks after a node may hold on to it for a moment yet.
+        let open = move || {
+            let deadline = Instant::now() + WITHIN;
+            loop {
+                match LogStore::open(&data) {
+                    Err(_) if Instant::now() < deadline => {
+                        std::thread::sleep(Duration::from_millis(20));
+                    }
+                    opened => return opened.unwrap(),
+                }
+            }
+        };
+        let began = Instant::now();
+        let mut log = tokio::task::spawn_blocking(open).await.unwrap();
+        println!("the store is closed after {:?}", began.elapsed());
         let position = early.position().unwrap();
         let id = openraft::testing::log_id(position.term, 0, position.index);
         log.save_committed(Some(id)).await.unwrap();

@@ -316,6 +316,7 @@ fn vault_config(settings: &Settings) -> VaultConfig {
             poll: settings.rewrap.poll,
             max_per_sec: settings.rewrap.max_per_sec,
         },
+        dead_node: settings.dead_node,
         prewarm: settings.kms.prewarm,
     }
 }

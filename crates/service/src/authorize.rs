@@ -115,6 +115,17 @@ impl Authorized<crate::operation::Rewrap> {
     }
 }
 
+impl Authorized<crate::operation::DropDeadNode> {
+    /// For the worker that takes dead voters out of the membership.
+    pub(crate) fn for_dead_node_worker(
+        context: RequestContext,
+        name: String,
+        state: Arc<State>,
+    ) -> Self {
+        Self::of_worker(context, "worker/dead-nodes", name, state)
+    }
+}
+
 /// Proof that the client's address may read.
 pub struct Reader {
     pub(crate) context: RequestContext,

@@ -53,6 +53,12 @@ pub enum VaultError {
     /// No other voter could take over the lead. Whoever led leads on.
     #[error("no other voter answers and has caught up, or none took over in time")]
     NoSuccessor,
+    /// The voters that would be left and answer would be no quorum. Nothing was changed.
+    #[error("the nodes that would be left and answer would be no quorum")]
+    QuorumAtRisk,
+    /// The membership is being changed. Nothing was done.
+    #[error("another change of the cluster's members is under way")]
+    ChangeUnderWay,
     /// KMS does not answer.
     #[error("KMS is unavailable")]
     KmsUnavailable,

@@ -13,6 +13,7 @@ mod kms_health;
 mod last_used;
 pub mod lockout;
 mod members;
+mod nodes;
 pub mod operate;
 pub mod operation;
 pub mod page;

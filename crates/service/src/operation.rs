@@ -123,6 +123,18 @@ admin_operation!(
     HandOver, "cluster.handover", Option<NodeName>, |to| to.as_ref().map(ToString::to_string).unwrap_or_default()
 );
 admin_operation!(
+    /// Let nodes of a name into the cluster.
+    AddNode, "cluster.add", NodeName, ToString::to_string
+);
+admin_operation!(
+    /// Remove a node from the cluster, and keep it out.
+    RemoveNode, "cluster.remove", NodeName, ToString::to_string
+);
+admin_operation!(
+    /// Take a voter that has long been silent out of the membership.
+    DropDeadNode, "cluster.drop_dead", String, String::clone
+);
+admin_operation!(
     /// Look at the key service.
     ViewKms, "kms.read", (), |()| String::new()
 );

@@ -36,6 +36,8 @@ fn entry(error: &VaultError) -> (u16, &'static str) {
         VaultError::AlreadyExists => (409, "already_exists"),
         VaultError::VersionMismatch => (409, "version_mismatch"),
         VaultError::InUse => (409, "in_use"),
+        VaultError::QuorumAtRisk => (409, "quorum_at_risk"),
+        VaultError::ChangeUnderWay => (409, "change_under_way"),
         VaultError::IndexNotReached => (412, "index_not_reached"),
         VaultError::TooLarge(_) => (413, "too_large"),
         VaultError::LockedOut { .. } => (429, "locked_out"),

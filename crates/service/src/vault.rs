@@ -43,6 +43,9 @@ pub struct VaultConfig {
     pub poll: Duration,
     /// When and how fast versions are rewrapped.
     pub rewrap: RewrapPolicy,
+    /// How long a voter has not answered the leader before it is taken out of the membership. Zero:
+    /// never.
+    pub dead_node: Duration,
     /// Data keys of current versions to be unwrapped in a second at the start; `None`: they are
     /// unwrapped when they are asked for.
     pub prewarm: Option<NonZeroU32>,

@@ -13,7 +13,7 @@ use crate::{
     audit::NODE,
     cluster,
     context::RequestContext,
-    kms_health, prewarm, refusals, rewrap, rotation, targets,
+    kms_health, nodes, prewarm, refusals, rewrap, rotation, targets,
     vault::{Event, Vault},
     watch,
 };
@@ -46,6 +46,7 @@ pub fn start(vault: &Arc<Vault>) {
     supervise(vault, "refusals", refusals::worker);
     supervise(vault, "watch", watch::worker);
     supervise(vault, "relief", cluster::relief_worker);
+    supervise(vault, "dead-nodes", nodes::dead_node_worker);
     if let Some(per_sec) = vault.config.prewarm {
         supervise(vault, "prewarm", move |vault| {
             prewarm::worker(vault, per_sec)

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{FIRST, SECOND, encode};
 use crate::{
-    ClusterId, Effect, LogPosition, LogTime, Material, MountName, Pending, RequestId, RestoreId,
-    Role, RoleName, SealedVersion, Secret, SecretName, SecretSettings, SecretVersion, TokenGrant,
-    TokenName, command::MountSettings, rewrap::RewrapState,
+    Admission, ClusterId, Effect, LogPosition, LogTime, Material, MountName, NodeName, Pending,
+    RequestId, RestoreId, Role, RoleName, SealedVersion, Secret, SecretName, SecretSettings,
+    SecretVersion, TokenGrant, TokenName, command::MountSettings, rewrap::RewrapState,
 };
 
 /// One piece.
@@ -66,6 +66,7 @@ pub(crate) enum Record {
         number: u64,
         bytes: Bytes,
     },
+    Node(NodeName, Admission),
 }
 
 pub(super) fn secret_record(name: &SecretName, secret: &Secret) -> Vec<u8> {

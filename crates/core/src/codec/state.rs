@@ -16,7 +16,8 @@ pub fn encode_state(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
     encode_records(state, true)
 }
 
-/// The same without what belongs to one log: what requests did, and a restore under way.
+/// The same without what belongs to one log or one cluster: what requests did, a restore under way, and
+/// which nodes may be members.
 pub fn encode_content(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
     encode_records(state, false)
 }
@@ -79,6 +80,9 @@ fn encode_records(state: &State, with_log: bool) -> impl Iterator<Item = Vec<u8>
                 .chain(parts)
                 .map(|record| encode(THIRD, &record))
         });
+    // Who may be a member belongs to the cluster, not to what it holds.
+    let nodes = state.node_records().filter(move |_| with_log);
+    let nodes = nodes.map(|record| encode(THIRD, &record));
     std::iter::once(head)
         .chain(rewrap)
         .chain(staged)
@@ -88,6 +92,7 @@ fn encode_records(state: &State, with_log: bool) -> impl Iterator<Item = Vec<u8>
         .chain(roles)
         .chain(tokens)
         .chain(secrets)
+        .chain(nodes)
         .chain(std::iter::once(encode(FIRST, &Record::End)))
 }
 
@@ -218,6 +223,7 @@ impl StateDecoder {
                     return Err(DecodeError::Malformed);
                 }
             }
+            Record::Node(name, admission) => fresh(self.state.nodes.insert(name, admission))?,
             Record::End => self.ended = true,
             Record::Rewrap(rewrap) => {
                 if std::mem::replace(&mut self.rewrap_seen, true) {

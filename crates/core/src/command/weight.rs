@@ -57,7 +57,8 @@ impl Command {
                 | Self::EndRotation { .. }
                 | Self::RaiseFormat { .. }
                 | Self::BeginRestore { .. }
-                | Self::EndRestore { .. } => 0,
+                | Self::EndRestore { .. }
+                | Self::AdmitNode { .. } => 0,
                 Self::RestorePart { bytes, .. } => bytes.len(),
                 Self::BeginRotation { version, .. } => version.sealed.weight(),
                 Self::AdoptWatermark { watermark } | Self::BeginPass { target: watermark } => {

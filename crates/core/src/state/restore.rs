@@ -81,6 +81,7 @@ impl State {
             // What came of requests before is undone by this.
             outcomes: Outcomes::forgotten_to(self.position.map_or(0, |at| at.index)),
             restore: None,
+            nodes: self.nodes.clone(),
             ..restored
         };
         next.keep_ended(self);

@@ -7,6 +7,7 @@ mod kv;
 mod kv_versions;
 mod mounts;
 mod native;
+mod nodes;
 mod pending;
 mod properties;
 mod records;
@@ -24,9 +25,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::{
-    Allowlist, ClusterId, Command, Effect, Generator, Kind, KmsKeyId, LogPosition, LogTime,
-    Material, MountName, Rejection, RoleName, SealedVersion, Secret, SecretName, SecretSettings,
-    SecretSummary, State, TargetName, TokenFingerprint, TokenName, WrappedDek,
+    Admission, Allowlist, ClusterId, Command, Effect, Generator, Kind, KmsKeyId, LogPosition,
+    LogTime, Material, MountName, NodeName, Rejection, RoleName, SealedVersion, Secret, SecretName,
+    SecretSettings, SecretSummary, State, TargetName, TokenFingerprint, TokenName, WrappedDek,
     codec::{StateDecoder, encode_state},
     command::{MountSettings, NewVersion},
     rewrap::Watermark,

@@ -38,6 +38,10 @@ fn full() -> State {
     sut.ok(Command::BeginPass {
         target: watermark("key", None),
     });
+    sut.ok(Command::AdmitNode {
+        name: NodeName::parse("4").unwrap(),
+        admission: Admission::Allowed,
+    });
     let mut state = sut.state;
     for command in [
         Command::BeginRestore {
@@ -93,6 +97,7 @@ fn kind(record: &[u8]) -> &'static str {
         Record::Forgotten(_) => "forgotten",
         Record::Restore { .. } => "restore",
         Record::RestorePart { .. } => "restore part",
+        Record::Node(..) => "node",
     }
 }
 
@@ -118,10 +123,10 @@ fn every_kind_is_written_in_order() {
         ][..],
         &a[..],
         &b[..],
-        &["end"][..],
+        &["node", "end"][..],
     ];
     assert_eq!(kinds, expected.concat());
-    assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), 13);
+    assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), 14);
 }
 
 /// A node that knows neither re-wrap passes nor targets can read everything until there has been one.
@@ -145,12 +150,17 @@ fn records_are_written_in_the_oldest_format_that_holds_them() {
         ("outcome", 3),
     ];
     let turned = [("secret", 2), ("pending", 2)];
-    assert_eq!(newer, [&[("rewrap", 2)][..], &tried, &turned].concat());
+    let node = [("node", 3)];
+    assert_eq!(
+        newer,
+        [&[("rewrap", 2)][..], &tried, &turned, &node].concat()
+    );
     let mut never = full();
     never.outcomes = Default::default();
     never.stage(None);
     never.rewrap = Default::default();
     never.secrets.remove(&secret("secret/z"));
+    never.nodes.clear();
     assert!(formats(&never).iter().all(|(_, format)| *format == 1));
 }
 
@@ -177,7 +187,7 @@ fn a_stream_that_is_cut_doubled_or_out_of_order_is_refused() {
         );
     }
     // A pending version twice, or before the current one.
-    let pending = whole.len() - 2;
+    let pending = whole.len() - 3;
     let mut early = whole.clone();
     early.swap(pending - 1, pending);
     assert_eq!(decode(&early), Err(DecodeError::Malformed));

@@ -284,7 +284,8 @@ impl Model {
             | Command::CreateToken { .. }
             | Command::RevokeToken { .. }
             | Command::UseToken { .. }
-            | Command::RaiseFormat { .. } => return None,
+            | Command::RaiseFormat { .. }
+            | Command::AdmitNode { .. } => return None,
         };
         Some(outcome)
     }

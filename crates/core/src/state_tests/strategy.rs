@@ -294,6 +294,7 @@ fn draft() -> impl Strategy<Value = Draft> {
         3 => rewrap_draft(),
         3 => turn_draft().prop_map(Draft::Turn),
         1 => Just(Draft::Fixed(Command::Form { cluster_id: ClusterId([9; 16]) })),
+        1 => super::nodes::node_command().prop_map(Draft::Fixed),
         1 => (0u8..4).prop_map(|to| Draft::Fixed(Command::RaiseFormat { to })),
     ]
 }

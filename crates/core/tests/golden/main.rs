@@ -8,6 +8,7 @@
     reason = "a test"
 )]
 
+mod newer;
 mod states;
 mod values;
 mod variants;
@@ -65,6 +66,7 @@ fn proposals() -> BTreeMap<String, Vec<Proposal>> {
     };
     for command in values::commands()
         .into_iter()
+        .chain(newer::commands())
         .chain(variants::restore_commands())
     {
         let file = format!("proposal-{}", variants::command_file(&command));
@@ -87,6 +89,8 @@ fn proposals() -> BTreeMap<String, Vec<Proposal>> {
             of(variants::restore_commands()),
         ],
     );
+    let newest = values::commands().into_iter().chain(newer::commands());
+    files.insert("proposal-batch_3".into(), vec![of(newest.collect())]);
     files
 }
 
@@ -178,6 +182,8 @@ fn a_state_means_what_it_meant() {
     );
     let golden = check_state("state", states::state());
     check_records(&golden, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
+    let golden = check_state("state-3", newer::state());
+    check_records(&golden, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 13]);
 }
 
 /// Which kinds of records a state has, and that it is whole or refused.
@@ -212,7 +218,7 @@ fn no_variant_and_no_file_is_left_out() {
             "{name} has no value"
         );
     }
-    assert_eq!(proposals.len(), variants::COMMANDS.len() + 2);
+    assert_eq!(proposals.len(), variants::COMMANDS.len() + 3);
     assert_eq!(results.len(), variants::APPLIED.len());
     for entry in fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
@@ -223,7 +229,7 @@ fn no_variant_and_no_file_is_left_out() {
                 known
                     || matches!(
                         file,
-                        "state" | "state-formed" | "state-tried" | "state-restoring"
+                        "state" | "state-formed" | "state-tried" | "state-restoring" | "state-3"
                     ),
                 "{file}.hex is of no use"
             );

@@ -10,7 +10,7 @@ use strongroom_core::{
 };
 
 /// The names of all commands' files; `command_file` has the same.
-pub(crate) const COMMANDS: [&str; 30] = [
+pub(crate) const COMMANDS: [&str; 31] = [
     "form",
     "bootstrap",
     "tick",
@@ -41,6 +41,7 @@ pub(crate) const COMMANDS: [&str; 30] = [
     "begin_restore",
     "restore_part",
     "end_restore",
+    "admit_node",
 ];
 
 pub(crate) fn command_file(command: &Command) -> &'static str {
@@ -75,6 +76,7 @@ pub(crate) fn command_file(command: &Command) -> &'static str {
         Command::BeginRestore { .. } => "begin_restore",
         Command::RestorePart { .. } => "restore_part",
         Command::EndRestore { .. } => "end_restore",
+        Command::AdmitNode { .. } => "admit_node",
     }
 }
 

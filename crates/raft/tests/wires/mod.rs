@@ -11,7 +11,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use strongroom_core::{Command, MountName, Replica, command::MountSettings, replica::PortFuture};
+use strongroom_core::{
+    Admission, Command, MountName, NodeName, Replica, command::MountSettings, replica::PortFuture,
+};
 use strongroom_raft::{DataDir, Node, NodeConfig, Rpc, Transport, TransportError};
 
 /// How long anything may take that a test waits for.
@@ -50,7 +52,11 @@ impl Wires {
     }
 
     pub fn remove(&self, name: &str) {
-        self.nodes.lock().unwrap().remove(&address(name));
+        self.remove_at(&address(name));
+    }
+
+    pub fn remove_at(&self, address: &str) {
+        self.nodes.lock().unwrap().remove(address);
     }
 
     /// A node's end of the wires.
@@ -78,7 +84,8 @@ impl Wires {
     }
 }
 
-fn address(name: &str) -> String {
+/// Where a node is, unless a test says otherwise.
+pub fn address(name: &str) -> String {
     format!("node-{name}")
 }
 
@@ -136,9 +143,23 @@ pub async fn start(
     name: &str,
     decodes: u8,
 ) -> Arc<Node> {
-    let peers: BTreeMap<_, _> = ["1", "2", "3"]
-        .map(|name| (name.to_owned(), address(name)))
-        .into();
+    let peers = ["1", "2", "3"].map(|name| (name, address(name)));
+    start_with(dir, wires, name, decodes, &peers).await
+}
+
+/// Starts node `name`, which knows these nodes and where they are, itself among them.
+pub async fn start_with(
+    dir: &tempfile::TempDir,
+    wires: &Arc<Wires>,
+    name: &str,
+    decodes: u8,
+    peers: &[(&str, String)],
+) -> Arc<Node> {
+    let peers = peers
+        .iter()
+        .map(|(name, at)| ((*name).to_owned(), at.clone()));
+    let peers: BTreeMap<_, _> = peers.collect();
+    let own = peers[name].clone();
     let config = NodeConfig {
         name: name.to_owned(),
         peers,
@@ -147,7 +168,15 @@ pub async fn start(
         snapshot_log_bytes: 1 << 20,
         snapshot_log_entries: 1_000,
     };
-    let data_dir = DataDir::open(&dir.path().join(name), name).unwrap();
+    // A node that was dropped may be looked after for a moment yet.
+    let path = dir.path().join(name);
+    let mut data_dir = DataDir::open(&path, name);
+    let deadline = Instant::now() + WITHIN;
+    while data_dir.is_err() && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        data_dir = DataDir::open(&path, name);
+    }
+    let data_dir = data_dir.unwrap();
     let transport = Arc::new(End {
         wires: Arc::clone(wires),
         name: name.to_owned(),
@@ -155,7 +184,7 @@ pub async fn start(
     let node = Arc::new(Node::start(data_dir, config, transport).await.unwrap());
     let place = Arc::new(OnceLock::new());
     place.set(Arc::clone(&node)).ok().unwrap();
-    wires.nodes.lock().unwrap().insert(address(name), place);
+    wires.nodes.lock().unwrap().insert(own, place);
     node
 }
 
@@ -200,4 +229,49 @@ pub fn mount(name: &str) -> Command {
 /// Whether a state has a mount of this name.
 pub fn has_mount(state: &strongroom_core::State, name: &str) -> bool {
     state.mount(&MountName::parse(name).unwrap()).is_some()
+}
+
+/// A node's name.
+pub fn named(name: &str) -> NodeName {
+    NodeName::parse(name).unwrap()
+}
+
+/// The name of the node at a place, as `three` has them.
+pub fn name_of(place: usize) -> String {
+    (place + 1).to_string()
+}
+
+/// What is decided about a name.
+pub fn admit(name: &str, admission: Admission) -> Command {
+    Command::AdmitNode {
+        name: named(name),
+        admission,
+    }
+}
+
+/// The names of the voters, as a node sees them.
+pub async fn voters(node: &Node) -> Vec<String> {
+    let nodes = node.cluster().await.nodes.into_iter();
+    let voters = nodes.filter(|node| node.role != "learner");
+    let mut names: Vec<_> = voters.map(|node| node.name).collect();
+    names.sort();
+    names
+}
+
+/// Waits until a node sees just these voters.
+pub async fn until_voters(node: &Node, expected: &[&str]) {
+    let deadline = Instant::now() + WITHIN * 3;
+    loop {
+        let found = voters(node).await;
+        if found == expected {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{found:?}, not {expected:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Writes something that `has_mount` finds.
+pub async fn write(node: &Node, name: &str) {
+    node.submit(mount(name), WITHIN).await.unwrap();
 }

@@ -6,13 +6,13 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use strongroom_core::{NodeName, NodeView};
-use strongroom_service::operation::{HandOver, ViewCluster};
+use strongroom_service::operation::{AddNode, HandOver, RemoveNode, ViewCluster};
 
 use super::{
     App,
     answer::{self, Answer},
     call::Call,
-    json,
+    empty, json,
 };
 
 pub(super) async fn view(app: Arc<App>, call: Call) -> Answer {
@@ -63,4 +63,34 @@ pub(super) async fn hand_over(app: Arc<App>, call: Call) -> Answer {
         .await?;
     let leader = app.vault.hand_over(permit).await?;
     Ok(answer::json(StatusCode::OK, &json!({"leader": leader})))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AddNodeRequest {
+    node_id: String,
+}
+
+/// No address: a node comes by itself, from its own.
+pub(super) async fn add_node(app: Arc<App>, call: Call) -> Answer {
+    let request: AddNodeRequest = json::parse(&call.body)?;
+    let name = NodeName::parse(&request.node_id)?;
+    let permit = app
+        .vault
+        .authorize::<AddNode>(call.context, &call.token, name.clone())
+        .await?;
+    let is_member = app.vault.add_node(permit).await?;
+    let status = if is_member { "member" } else { "waiting" };
+    let body = json!({"node_id": name.as_str(), "status": status});
+    Ok(answer::json(StatusCode::ACCEPTED, &body))
+}
+
+pub(super) async fn remove_node(app: Arc<App>, call: Call) -> Answer {
+    let name = NodeName::parse(&call.tail("/v1/admin/cluster/nodes/")?)?;
+    let permit = app
+        .vault
+        .authorize::<RemoveNode>(call.context, &call.token, name)
+        .await?;
+    app.vault.remove_node(permit).await?;
+    Ok(empty(StatusCode::NO_CONTENT))
 }

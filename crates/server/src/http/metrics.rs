@@ -8,7 +8,7 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::Registry,
 };
-use strongroom_core::Readiness;
+use strongroom_core::{Readiness, Replica};
 use strongroom_service::{Vault, VaultError};
 
 mod keys;
@@ -211,6 +211,7 @@ fn register_node(registry: &mut Registry, vault: &Vault) {
         "Requests that wait for a newer version",
         vault.waits() as u64,
     );
+    register_voters(registry, replica);
     if let Ok(state) = replica.local() {
         let applied = state.position().map_or(0, |position| position.index);
         gauge(
@@ -232,4 +233,23 @@ fn register_node(registry: &mut Registry, vault: &Vault) {
             state.secret_count() as u64,
         );
     }
+}
+
+fn register_voters(registry: &mut Registry, replica: &dyn Replica) {
+    let Some(count) = replica.voters() else {
+        return;
+    };
+    gauge(registry, "voters", "Voters of the cluster", count.voters);
+    gauge(
+        registry,
+        "voters_reachable",
+        "Voters that answered this node when it last asked, itself included",
+        count.reachable,
+    );
+    gauge(
+        registry,
+        "failure_tolerance",
+        "How many more voters may fail with the quorum still standing",
+        count.failure_tolerance,
+    );
 }

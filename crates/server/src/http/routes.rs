@@ -77,6 +77,8 @@ pub(super) fn table() -> Vec<Route> {
         DELETE "/v1/tokens/{name}"             Admin   tokens::revoke;
         GET    "/v1/admin/cluster"             Admin   cluster::view;
         POST   "/v1/admin/cluster/handover"    Admin   cluster::hand_over;
+        POST   "/v1/admin/cluster/nodes"       Admin   cluster::add_node;
+        DELETE "/v1/admin/cluster/nodes/{name}" Admin  cluster::remove_node;
         GET    "/v1/admin/kms"                 Admin   operate::kms;
         POST   "/v1/admin/kms/rewrap"          Admin   rewrap::begin;
         GET    "/v1/admin/kms/rewrap/status"   Admin   rewrap::status;

@@ -174,6 +174,8 @@ pub struct Settings {
     pub kms: KmsSettings,
     /// Upper bound on how late a due rotation starts.
     pub rotation_poll: Duration,
+    /// How long a voter is silent before it is taken out of the membership; zero: never.
+    pub dead_node: Duration,
     /// Where values of automatic secrets may be applied.
     pub targets: BTreeMap<TargetName, PostgresTarget>,
     /// The re-wrap worker.

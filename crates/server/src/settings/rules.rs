@@ -96,6 +96,7 @@ pub(super) fn assemble(
             prewarm,
         },
         rotation_poll: parsed.rotation_poll?,
+        dead_node: parsed.dead_node?,
         targets: parsed.targets.unwrap_or_default(),
         rewrap: RewrapSettings {
             enabled: parsed.rewrap_enabled?,

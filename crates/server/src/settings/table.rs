@@ -109,6 +109,8 @@ settings! {
         "`wireguard`: the Raft port is plain because it is bound to this node's address inside a WireGuard overlay; a wildcard is refused. Not together with `VAULT_CLUSTER_KEY`. Empty: without a cluster key, only a loopback address is accepted.";
     data_dir: PathBuf = "VAULT_DATA_DIR", Folder, Value("./data"), PUBLIC,
         "This node's files.";
+    dead_node: Duration = "VAULT_DEAD_NODE_SECS", Seconds(0, YEAR), Value("86400"), PUBLIC,
+        "How long a voter has not answered the leader before the leader takes it out of the membership, so that a dead node does not count towards the quorum. Three voters that answer always remain, so a cluster of three never shrinks. The node joins again by itself when it comes back. At least 10; 0: never.";
     bootstrap_token: BootstrapToken = "VAULT_BOOTSTRAP_TOKEN", Bootstrap, Value(""), SENSITIVE,
         "First start: creates the token `bootstrap-admin` with role `admin`. Ignored for ever once any admin token has existed.";
     allowed_ips: Allowlist = "VAULT_ALLOWED_IPS", Addresses, Value(""), PUBLIC,

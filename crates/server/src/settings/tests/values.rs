@@ -104,6 +104,7 @@ const WRONG: &[(&str, &[&str])] = &[
         ],
     ),
     ("VAULT_DRAIN_SECS", &["-1", "301", "1s"]),
+    ("VAULT_DEAD_NODE_SECS", &["-1", "31622401", "1d"]),
     ("VAULT_KMS_MAX_RETRIES", &["-1", "21", "+1"]),
     ("VAULT_DEK_CACHE_TTL_SECS", &["86401", "5m"]),
     ("VAULT_DEK_CACHE_ENTRIES", &["x", "99999999999999999999"]),

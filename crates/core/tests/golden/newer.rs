@@ -1,0 +1,38 @@
+//! What formats after the first two have added: values of their commands, and a state that holds
+//! their records too.
+
+use strongroom_core::{Admission, Command, LogPosition, LogTime, NodeName, State};
+
+use super::states;
+
+fn node(text: &str) -> NodeName {
+    NodeName::parse(text).unwrap()
+}
+
+/// Since format 3.
+pub(crate) fn commands() -> Vec<Command> {
+    vec![
+        Command::AdmitNode {
+            name: node("4"),
+            admission: Admission::Allowed,
+        },
+        Command::AdmitNode {
+            name: node("vault-2.example"),
+            admission: Admission::Removed,
+        },
+    ]
+}
+
+/// The state of the formats before, and a record of each kind since.
+pub(crate) fn state() -> State {
+    let mut state = states::state();
+    let all = [Command::RaiseFormat { to: 3 }]
+        .into_iter()
+        .chain(commands());
+    for (index, command) in (100..).zip(all) {
+        let at = LogPosition { term: 2, index };
+        let applied = state.apply(at, LogTime(1_767_323_045_678), command);
+        applied.into_result().unwrap();
+    }
+    state
+}
