@@ -232,6 +232,11 @@ async fn values_are_in_no_file_log_error_or_metric() {
         ] {
             answers.push(created.get(target).await.expect(200));
         }
+        let ninth = json!({"node_id": "9"});
+        let added = created.post("/v1/admin/cluster/nodes", &ninth).await;
+        answers.push(added.expect(202));
+        let removed = created.delete("/v1/admin/cluster/nodes/9").await;
+        answers.push(removed.expect(204));
         let here = json!({"to": node.id});
         let passed = created.post("/v1/admin/cluster/handover", &here).await;
         answers.push(passed.expect(200));
