@@ -102,7 +102,12 @@ async fn a_follower_that_is_behind_has_the_leader_answer() {
         let index = index(&put.expect(200));
         let read = get(&reader, "/v1/secrets/far/a", &index).await.expect(200);
         assert_eq!(read.json["value"], n.to_string());
-        let batch = json!({"names": ["far/a", "far/none"]}).to_string();
+        let names: Vec<String> = (0..255).map(|n| format!("far/none{n}")).collect();
+        let names: Vec<&str> = ["far/a"]
+            .into_iter()
+            .chain(names.iter().map(String::as_str))
+            .collect();
+        let batch = json!({"names": names}).to_string();
         let header = [(INDEX, index.as_str())];
         let batch = reader
             .try_send("POST", "/v1/batch/secrets", &header, Some(batch))

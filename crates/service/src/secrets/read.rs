@@ -78,6 +78,16 @@ impl Vault {
         gate: ReadGate,
     ) -> Result<Disclosed, VaultError> {
         let disclosed = self.disclose(&reader.context, name, version, gate).await;
+        self.disclosed(reader, name, disclosed).await
+    }
+
+    /// A value leaves once it is on the record.
+    async fn disclosed(
+        &self,
+        reader: &Reader,
+        name: &SecretName,
+        disclosed: Result<(Disclosed, bool), VaultError>,
+    ) -> Result<Disclosed, VaultError> {
         self.audit_read(&reader.context, READ, name, &disclosed)
             .await?;
         if disclosed.is_ok() {
@@ -114,7 +124,15 @@ impl Vault {
         let reads = names.iter().map(|name| async {
             // A batch must not keep a thread to itself.
             tokio::task::yield_now().await;
-            self.read_secret(reader, name, None, gate).await
+            // From the state that the batch has: a node that is behind asks the leader once.
+            let secret = state.secret(name);
+            if secret.is_some_and(|secret| secret.is_unsettled()) {
+                return self.read_secret(reader, name, None, gate).await;
+            }
+            let disclosed = self
+                .disclose_from(&state, &reader.context, name, None)
+                .await;
+            self.disclosed(reader, name, disclosed).await
         });
         let mut found = Vec::with_capacity(names.len());
         for read in future::join_all(reads).await {
@@ -179,6 +197,17 @@ impl Vault {
             None => self.settled_state(context, name, gate).await?,
             Some(_) => self.state_for(context, &[name], version, gate).await?,
         };
+        self.disclose_from(&state, context, name, version).await
+    }
+
+    /// The same from a state in which it is known which value works.
+    async fn disclose_from(
+        &self,
+        state: &State,
+        context: &RequestContext,
+        name: &SecretName,
+        version: Option<u64>,
+    ) -> Result<(Disclosed, bool), VaultError> {
         let secret = state.secret(name).ok_or(VaultError::NotFound)?;
         let version = find(secret, version).ok_or(VaultError::NotFound)?;
         let sealed = secret
