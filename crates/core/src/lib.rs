@@ -16,6 +16,7 @@ pub mod name;
 pub mod outcome;
 pub mod position;
 pub mod query;
+pub mod rehearsal;
 pub mod replica;
 pub mod request;
 pub mod restore;

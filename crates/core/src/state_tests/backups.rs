@@ -8,6 +8,8 @@ use crate::{
     backup::{self, BackupError, Reader},
     codec::encode_content,
     limits,
+    rehearsal::{RehearsalError, rehearse},
+    restore::commands,
 };
 
 const ID: RestoreId = RestoreId([7; 16]);
@@ -95,6 +97,39 @@ fn run(sut: &mut Sut, commands: Vec<Command>) -> Result<Effect, Rejection> {
         last = Some(sut.run(command));
     }
     last.unwrap()
+}
+
+#[test]
+fn the_commands_of_a_restore_carry_every_record_once() {
+    let mut sut = filled(1);
+    for n in 0..400 {
+        sut.ok(create(
+            &format!("secret/{n}/{}", "x".repeat(490)),
+            SecretSettings::manual(),
+            Some(1),
+        ));
+    }
+    let made: Vec<Command> = commands(&sut.state, ID, true, Some(token("boss"))).collect();
+    let expected = restore(&sut.state, limits::RESTORE_PART_BYTES, true, Some("boss"));
+    assert!(made.len() > 3, "more than one part");
+    assert_eq!(made, expected);
+}
+
+#[test]
+fn a_rehearsal_passes_what_restores_and_nothing_else() {
+    let older = filled(1).state;
+    let mut sut = filled(1);
+    sut.ok(put("secret/b", 2, None));
+    let taken = sut.state;
+    let read_again = read(&bytes_of(&taken), 512).unwrap();
+    assert_eq!(rehearse(&taken, &read_again), Ok(()));
+    assert_eq!(rehearse(&taken, &older), Err(RehearsalError::Another));
+    // Whole, and of no cluster that ever formed.
+    let unformed = Sut::unformed().state;
+    assert_eq!(
+        rehearse(&unformed, &unformed),
+        Err(RehearsalError::Refused(Rejection::Formation))
+    );
 }
 
 #[test]
