@@ -1,4 +1,4 @@
-//! `moto`: an emulator of AWS, here of KMS and IAM, as a process of its own; [`stub`] for what moto
+//! `moto`: an emulator of AWS, here of KMS, IAM and S3, as a process of its own; [`stub`] for what moto
 //! does not answer, [`gate`] for what may happen on the way to it, and [`child`] for tests that need
 //! an AWS environment.
 
@@ -138,6 +138,40 @@ impl Api {
             .to_owned()
     }
 
+    /// Creates an S3 bucket.
+    ///
+    /// # Panics
+    /// If moto refuses.
+    pub fn create_bucket(&self, bucket: &str) {
+        let place = format!(
+            "<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint>\
+             </CreateBucketConfiguration>"
+        );
+        self.call("PUT", &format!("/{bucket}"), "s3", &[], &place);
+    }
+
+    /// The keys in a bucket.
+    ///
+    /// # Panics
+    /// If moto refuses.
+    #[must_use]
+    pub fn keys(&self, bucket: &str) -> Vec<String> {
+        let listed = self.call("GET", &format!("/{bucket}?list-type=2"), "s3", &[], "");
+        let listed = String::from_utf8(listed).expect("moto answers with text");
+        let keys = listed.split("<Key>").skip(1);
+        keys.filter_map(|rest| Some(rest.split_once('<')?.0.to_owned()))
+            .collect()
+    }
+
+    /// What an object holds.
+    ///
+    /// # Panics
+    /// If moto refuses.
+    #[must_use]
+    pub fn object(&self, bucket: &str, key: &str) -> Vec<u8> {
+        self.call("GET", &format!("/{bucket}/{key}"), "s3", &[], "")
+    }
+
     /// Creates an IAM user who may do `action` and nothing else, and makes moto check permissions
     /// from now on. Returns the user's access key id and secret.
     ///
@@ -169,8 +203,20 @@ impl Api {
     }
 
     fn post(&self, path: &str, service: &str, headers: &[(&str, &str)], body: &str) -> String {
+        let answer = self.call("POST", path, service, headers, body);
+        String::from_utf8(answer).expect("moto answers with text")
+    }
+
+    fn call(
+        &self,
+        method: &str,
+        path: &str,
+        service: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Vec<u8> {
         let mut request = format!(
-            "POST {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Length: {}\r\n\
              Authorization: AWS4-HMAC-SHA256 Credential=test/20260101/{REGION}/{service}/\
              aws4_request, SignedHeaders=host, Signature=0\r\n",
             self.address,
@@ -183,15 +229,20 @@ impl Api {
         request.push_str(body);
         let mut stream = TcpStream::connect(self.address).expect("moto accepts");
         stream.write_all(request.as_bytes()).expect("moto reads");
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .expect("moto answers with text");
-        let (head, body) = answer
-            .split_once("\r\n\r\n")
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).expect("moto answers");
+        let end = answer
+            .windows(4)
+            .position(|four| four == b"\r\n\r\n")
             .expect("moto answers with HTTP");
-        assert!(head.starts_with("HTTP/1.1 200"), "moto: {head}\n{body}");
-        body.to_owned()
+        let body = answer.split_off(end + 4);
+        let head = String::from_utf8_lossy(&answer);
+        assert!(
+            head.starts_with("HTTP/1.1 2"),
+            "moto: {head}\n{}",
+            String::from_utf8_lossy(&body)
+        );
+        body
     }
 }
 

@@ -44,7 +44,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
 const TESTS: &str = "strongroom-tests";
 
 /// Packages from outside that one crate alone may know.
-const OWNED: [(&str, &str); 9] = [
+const OWNED: [(&str, &str); 10] = [
     ("sled", "strongroom-raft"),
     ("openraft", "strongroom-raft"),
     ("aws-config", "strongroom-server"),
@@ -52,6 +52,7 @@ const OWNED: [(&str, &str); 9] = [
     ("axum", "strongroom-server"),
     ("tokio-postgres", "strongroom-server"),
     ("rcgen", "strongroom-server"),
+    ("object_store", "strongroom-server"),
     ("chacha20poly1305", "strongroom-seal"),
     ("hkdf", "strongroom-seal"),
 ];

@@ -12,6 +12,7 @@ use strongroom_raft::{DataDir, Node, NodeConfig};
 use strongroom_service::{
     Vault, VaultConfig,
     audit::{Audit, AuditConfig, Entry},
+    backup::Backups,
     lockout::LockoutPolicy,
     rewrap::RewrapPolicy,
     workers,
@@ -25,13 +26,14 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    backup_store::ConfiguredStore,
     http::{self, App, BodyPlaces, Detached, HttpMetrics, Origins, PeerAddress, Streams},
     keyring,
     listen::{self, Places},
     raft_port,
     raft_tls::{RaftTls, TlsError},
     run_error::RunError,
-    settings::{Kms, Settings},
+    settings::{BackupSettings, Kms, Settings},
     targets::ConfiguredTargets,
 };
 
@@ -84,6 +86,7 @@ async fn start(
     raft: &Runtime,
 ) -> Result<(), RunError> {
     let targets = Arc::new(ConfiguredTargets::new(&settings.targets)?);
+    let backups = settings.backup.as_ref().map(backups).transpose()?;
     let cluster_key = settings.cluster_key.as_ref();
     let cluster_key = cluster_key.filter(|_| settings.raft.is_some());
     let keyring::Opened {
@@ -121,13 +124,14 @@ async fn start(
         )?),
         None => None,
     };
-    let vault = Arc::new(Vault::new(
+    let vault = Vault::new(
         Arc::<Node>::clone(&node),
         keyring,
         audit,
         targets,
         vault_config(&settings),
-    ));
+    );
+    let vault = Arc::new(vault.with_backups(backups));
     workers::start(&vault);
     let alone = settings.peers.is_empty();
     let announcing = async {
@@ -299,6 +303,14 @@ async fn serve_api(
         async move { http::serve(&app, router, request).await }
     })
     .await;
+}
+
+fn backups(settings: &BackupSettings) -> Result<Backups, RunError> {
+    Ok(Backups {
+        store: Arc::new(ConfiguredStore::new(&settings.place)?),
+        interval: settings.interval,
+        keep: settings.keep,
+    })
 }
 
 fn vault_config(settings: &Settings) -> VaultConfig {

@@ -1,12 +1,26 @@
-//! Backups: everything that is replicated, sealed as it is; and their way back.
+//! Backups: everything that is replicated, sealed as it is; and their way back. [`schedule`] takes them
+//! without being asked.
+
+mod name;
+mod pieces;
+mod progress;
+mod schedule;
+pub mod store;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)]
+mod tests;
+mod turn;
+
+pub use pieces::{BrokeOff, Pieces, pieces};
+pub use progress::BackupReading;
+pub(crate) use progress::Progress;
+pub use schedule::Backups;
+pub(crate) use schedule::worker;
 
 use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use sha2::{Digest, Sha256};
 use strongroom_core::{
-    ClusterId, Command, Effect, LogPosition, LogTime, RestoreId, State, TokenName, backup::frame,
-    codec::encode_content, limits,
+    ClusterId, Command, Effect, LogPosition, LogTime, RestoreId, State, TokenName, restore,
 };
 
 use crate::{
@@ -95,38 +109,15 @@ impl Vault {
         getrandom::fill(&mut drawn)
             .map_err(|error| VaultError::bug("drawing a restore's id", &error))?;
         let (id, context) = (RestoreId(drawn), &permit.context);
-        self.hand_over_again(context, Command::BeginRestore { id })
-            .await?;
-        let (mut hash, mut number) = (Sha256::new(), 0);
-        let mut waiting = Vec::with_capacity(limits::RESTORE_PART_BYTES);
-        let mut records = encode_content(backup);
-        loop {
-            let record = records.next();
-            if let Some(record) = &record {
-                waiting.extend_from_slice(&frame(record));
-            }
-            let full = waiting.len() >= limits::RESTORE_PART_BYTES;
-            if !full && (record.is_some() || waiting.is_empty()) {
-                if record.is_none() {
-                    break;
-                }
-                continue;
-            }
-            let rest = waiting.split_off(waiting.len().min(limits::RESTORE_PART_BYTES));
-            let bytes = Bytes::from(std::mem::replace(&mut waiting, rest));
-            hash.update(&bytes);
-            let part = Command::RestorePart { id, number, bytes };
-            self.hand_over_again(context, part).await?;
-            number += 1;
+        let keep = TokenName::parse(&permit.actor).ok();
+        for command in restore::commands(backup, id, force, keep) {
+            match command {
+                // What happened is said once: this one cannot come twice.
+                end @ Command::EndRestore { .. } => self.submit(context, end).await?,
+                part => self.hand_over_again(context, part).await?,
+            };
         }
-        let end = Command::EndRestore {
-            id,
-            parts: number,
-            sha256: hash.finalize().into(),
-            force,
-            keep: TokenName::parse(&permit.actor).ok(),
-        };
-        self.submit(context, end).await.map(|_| ())
+        Ok(())
     }
 
     /// For commands that can come twice.

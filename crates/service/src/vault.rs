@@ -17,6 +17,7 @@ use strongroom_seal::Keyring;
 
 use crate::{
     audit::{Audit, Entry, NOBODY, READER},
+    backup::{BackupReading, Backups, Progress as BackupProgress},
     context::RequestContext,
     error::VaultError,
     kms_health::KmsHealth,
@@ -66,6 +67,8 @@ pub struct Vault {
     pub(crate) watches: Watches,
     pub(crate) kms_health: KmsHealth,
     pub(crate) targets: Arc<dyn Targets>,
+    pub(crate) backups: Option<Backups>,
+    pub(crate) backups_progress: BackupProgress,
     stopping: AtomicBool,
 }
 
@@ -96,8 +99,23 @@ impl Vault {
             watches: Watches::default(),
             kms_health,
             targets,
+            backups: None,
+            backups_progress: BackupProgress::default(),
             stopping: AtomicBool::new(false),
         }
+    }
+
+    /// The same, with backups taken on schedule.
+    #[must_use]
+    pub fn with_backups(self, backups: Option<Backups>) -> Self {
+        Self { backups, ..self }
+    }
+
+    /// What is known of scheduled backups; `None` if there are none.
+    #[must_use]
+    pub fn backups(&self) -> Option<BackupReading> {
+        self.backups.as_ref()?;
+        Some(self.backups_progress.read(self.replica.clock()))
     }
 
     /// Counters of gates and use cases.

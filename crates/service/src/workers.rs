@@ -11,7 +11,7 @@ use strongroom_core::{
 
 use crate::{
     audit::NODE,
-    cluster,
+    backup, cluster,
     context::RequestContext,
     kms_health, nodes, prewarm, refusals, rewrap, rotation, targets,
     vault::{Event, Vault},
@@ -47,6 +47,7 @@ pub fn start(vault: &Arc<Vault>) {
     supervise(vault, "watch", watch::worker);
     supervise(vault, "relief", cluster::relief_worker);
     supervise(vault, "dead-nodes", nodes::dead_node_worker);
+    supervise(vault, "backup", backup::worker);
     if let Some(per_sec) = vault.config.prewarm {
         supervise(vault, "prewarm", move |vault| {
             prewarm::worker(vault, per_sec)

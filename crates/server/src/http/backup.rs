@@ -1,27 +1,25 @@
 //! `/v1/backup` and `/v1/restore`: streams, since both may be larger than any other body.
 
 use std::{
-    io,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use axum::{body::Body, response::Response};
-use bytes::{Bytes, BytesMut};
-use futures_util::stream;
+use futures_util::StreamExt;
 use http::{HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::json;
 use strongroom_core::{
     State,
-    backup::{self, BackupError, Reader},
+    backup::{BackupError, Reader},
     limits,
 };
 use strongroom_service::{
-    VaultError,
+    VaultError, backup,
     operation::{Restore, TakeBackup},
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{
     App,
@@ -32,9 +30,6 @@ use super::{
 
 /// Backups and restores under way at a time, at one node.
 const AT_A_TIME: usize = 2;
-/// Pieces of a backup that wait for the client.
-const AHEAD: usize = 4;
-const PIECE_BYTES: usize = 64 * 1024;
 /// How long a restore may take, its arrival included.
 const RESTORE_WITHIN: Duration = Duration::from_secs(900);
 /// How long its client may send nothing.
@@ -63,47 +58,18 @@ pub(super) async fn take(app: Arc<App>, call: Call) -> Answer {
         .await?;
     let place = app.streams.take()?;
     let state = app.vault.take_backup(permit).await?;
-    let (pieces, coming) = mpsc::channel(AHEAD);
-    tokio::task::spawn_blocking(move || {
-        send(&state, &pieces);
-        drop(place);
+    let pieces = backup::pieces(state).map(move |piece| {
+        // It is taken until the last piece has gone, or the client has.
+        let _taken = &place;
+        piece
     });
-    let body = stream::unfold(Some(coming), |coming| async {
-        let mut coming = coming?;
-        match coming.recv().await {
-            Some(Some(piece)) => Some((Ok(piece), Some(coming))),
-            Some(None) => None,
-            // Whoever encodes is gone before the end: the client must not take this for one.
-            None => Some((Err(io::Error::other("the backup broke off")), None)),
-        }
-    });
-    let mut response = Response::new(Body::from_stream(body));
+    let mut response = Response::new(Body::from_stream(pieces));
     let headers = response.headers_mut();
     let kind = HeaderValue::from_static("application/octet-stream");
     headers.insert(header::CONTENT_TYPE, kind);
     let name = HeaderValue::from_static("attachment; filename=\"strongroom.backup\"");
     headers.insert(header::CONTENT_DISPOSITION, name);
     Ok(response)
-}
-
-/// Sends the pieces, and `None` after the last one; ends when nobody takes them any more.
-fn send(state: &State, pieces: &mpsc::Sender<Option<Bytes>>) {
-    let mut waiting = BytesMut::with_capacity(PIECE_BYTES);
-    for piece in backup::encode(state) {
-        waiting.extend_from_slice(&piece);
-        if waiting.len() >= PIECE_BYTES
-            && pieces
-                .blocking_send(Some(waiting.split().freeze()))
-                .is_err()
-        {
-            return;
-        }
-    }
-    for last in [Some(waiting.freeze()), None] {
-        if pieces.blocking_send(last).is_err() {
-            return;
-        }
-    }
 }
 
 pub(super) async fn restore(app: Arc<App>, mut call: Call, body: Body) -> Answer {

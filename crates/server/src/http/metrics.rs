@@ -212,6 +212,7 @@ fn register_node(registry: &mut Registry, vault: &Vault) {
         vault.waits() as u64,
     );
     register_voters(registry, replica);
+    register_backups(registry, vault);
     if let Ok(state) = replica.local() {
         let applied = state.position().map_or(0, |position| position.index);
         gauge(
@@ -233,6 +234,41 @@ fn register_node(registry: &mut Registry, vault: &Vault) {
             state.secret_count() as u64,
         );
     }
+}
+
+fn register_backups(registry: &mut Registry, vault: &Vault) {
+    let Some(backups) = vault.backups() else {
+        return;
+    };
+    for (name, help, age) in [
+        (
+            "backup_age_seconds",
+            "Age of the newest scheduled backup; the leader alone tells it",
+            backups.age,
+        ),
+        (
+            "backup_verified_age_seconds",
+            "Age of the newest scheduled backup that a rehearsal has restored; the leader alone tells it",
+            backups.verified_age,
+        ),
+    ] {
+        // Without a backup there is no age: no number would be a true one.
+        if let Some(age) = age {
+            gauge(registry, name, help, age.as_secs());
+        }
+    }
+    counter(
+        registry,
+        "backups",
+        "Scheduled backups that this node took and rehearsed",
+        backups.taken,
+    );
+    counter(
+        registry,
+        "backup_failures",
+        "Scheduled backups that failed",
+        backups.failures,
+    );
 }
 
 fn register_voters(registry: &mut Registry, replica: &dyn Replica) {

@@ -9,7 +9,7 @@ use std::{
     ffi::OsString,
     fmt::{self, Write},
     net::SocketAddr,
-    num::NonZeroU32,
+    num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
     time::Duration,
 };
@@ -19,6 +19,7 @@ use strongroom_seal::WrappedClusterKey;
 use strongroom_service::audit::SyncPolicy;
 use zeroize::Zeroizing;
 
+mod backup;
 mod docs;
 mod net;
 mod rules;
@@ -31,6 +32,7 @@ mod targets;
 mod tests;
 mod unknown;
 
+pub use backup::BackupPlace;
 pub use docs::reference;
 pub use net::{HostPort, Peer, RaftListener, RaftPlaintext};
 pub use secrets::BootstrapToken;
@@ -100,6 +102,17 @@ pub struct RewrapSettings {
     pub poll: Duration,
     /// Data keys per second; 0: unpaced.
     pub max_per_sec: u32,
+}
+
+/// Scheduled backups.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackupSettings {
+    /// Where they go.
+    pub place: BackupPlace,
+    /// How old the newest may be.
+    pub interval: Duration,
+    /// How many are kept.
+    pub keep: NonZeroUsize,
 }
 
 /// When a client address is locked out.
@@ -180,6 +193,8 @@ pub struct Settings {
     pub targets: BTreeMap<TargetName, PostgresTarget>,
     /// The re-wrap worker.
     pub rewrap: RewrapSettings,
+    /// Scheduled backups, if any.
+    pub backup: Option<BackupSettings>,
     /// The brute-force lockout.
     pub lockout: LockoutSettings,
     /// The audit trail.

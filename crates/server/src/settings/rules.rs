@@ -1,12 +1,16 @@
 //! What no row can know alone: rules over several settings, and the typed result.
 
-use std::{net::SocketAddr, num::NonZeroU32, time::Duration};
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroUsize},
+    time::Duration,
+};
 
 use strongroom_core::Allowlist;
 
 use super::{
-    AuditSettings, Kms, KmsMode, KmsSettings, LockoutSettings, Problem, RewrapSettings, Settings,
-    SnapshotSettings,
+    AuditSettings, BackupSettings, Kms, KmsMode, KmsSettings, LockoutSettings, Problem,
+    RewrapSettings, Settings, SnapshotSettings,
     net::{HostPort, Peer, RaftListener, RaftPlaintext},
     source::Source,
     table::Parsed,
@@ -29,6 +33,7 @@ pub(super) fn assemble(
     // Every rule runs, whatever the others find: all problems are reported at once.
     let kms = kms(&parsed, source, warnings);
     let prewarm = prewarm(&parsed, warnings);
+    let backup = backup(&parsed, source, warnings);
     let peers = parsed.peers.unwrap_or_default();
     let cluster_key = parsed.cluster_key;
     if cluster_key.is_some() && peers.is_empty() && !source.is_bad("VAULT_PEERS") {
@@ -103,6 +108,7 @@ pub(super) fn assemble(
             poll: parsed.rewrap_poll?,
             max_per_sec: u32::try_from(parsed.rewrap_max_per_sec?).ok()?,
         },
+        backup,
         lockout: LockoutSettings {
             max_failures: u32::try_from(parsed.auth_max_failures?).ok()?,
             window: parsed.auth_window?,
@@ -183,6 +189,24 @@ fn prewarm(parsed: &Parsed, warnings: &mut Vec<Problem>) -> Option<NonZeroU32> {
     }
     let per_sec = u32::try_from(parsed.dek_cache_prewarm_per_sec?).ok()?;
     NonZeroU32::new(per_sec).filter(|_| wanted && !off)
+}
+
+fn backup(parsed: &Parsed, source: &Source, warnings: &mut Vec<Problem>) -> Option<BackupSettings> {
+    let Some(place) = parsed.backup_url.clone() else {
+        let others = ["VAULT_BACKUP_INTERVAL_SECS", "VAULT_BACKUP_KEEP"];
+        for key in others {
+            if source.is_given(key) && !source.is_bad("VAULT_BACKUP_URL") {
+                warnings.push(warning(key, "has no effect without VAULT_BACKUP_URL"));
+            }
+        }
+        return None;
+    };
+    let keep = usize::try_from(parsed.backup_keep?).ok()?;
+    Some(BackupSettings {
+        place,
+        interval: parsed.backup_interval?,
+        keep: NonZeroUsize::new(keep)?,
+    })
 }
 
 /// What protects the Raft port. One word for it: two could mean different things.

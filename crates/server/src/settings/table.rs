@@ -15,6 +15,7 @@ use zeroize::Zeroizing;
 
 use super::{
     KmsMode, LogFormat,
+    backup::{BackupPlace, BackupUrl},
     net::{HostPort, Peer, Peers, RaftListen, RaftPlaintext},
     secrets::{Bootstrap, BootstrapToken, ClusterKey, MasterKeys},
     shapes::{
@@ -157,6 +158,12 @@ settings! {
         "How often that worker looks for a rotation.";
     rewrap_max_per_sec: u64 = "VAULT_KMS_REWRAP_MAX_PER_SEC", Count(0, 100_000), Value("10"), PUBLIC,
         "How many data keys it re-wraps in a second. 0: unpaced.";
+    backup_url: BackupPlace = "VAULT_BACKUP_URL", BackupUrl, Value(""), PUBLIC,
+        "Where the leader puts scheduled backups, each read again and rehearsed before it counts: a directory, the same on each node, which must be there (shared storage: a disk of one node is lost with it); or `s3://bucket/prefix`, with credentials, region and endpoint from the standard AWS environment variables. Empty: none are taken.";
+    backup_interval: Duration = "VAULT_BACKUP_INTERVAL_SECS", Seconds(1, YEAR), Value("86400"), PUBLIC,
+        "A backup is taken once the newest verified one is this old.";
+    backup_keep: u64 = "VAULT_BACKUP_KEEP", Count(1, 100_000), Value("14"), PUBLIC,
+        "How many verified backups of this cluster are kept there. Older ones are deleted after a new one; other files are never touched.";
     auth_max_failures: u64 = "VAULT_AUTH_MAX_FAILURES", Count(0, 1_000_000), Value("5"), PUBLIC,
         "Failed authentications after which a client address is locked out of this node. 0: no lockout.";
     auth_window: Duration = "VAULT_AUTH_WINDOW_SECS", Seconds(1, YEAR), Value("300"), PUBLIC,

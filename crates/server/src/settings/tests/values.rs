@@ -113,6 +113,27 @@ const WRONG: &[(&str, &[&str])] = &[
     ("VAULT_DEK_CACHE_PREWARM_PER_SEC", &["0", "10001"]),
     ("VAULT_ROTATION_POLL_SECS", &["0", "x"]),
     (
+        "VAULT_BACKUP_URL",
+        &[
+            "backups",
+            "./backups",
+            "/var/../etc",
+            "file:///var/backups",
+            "https://bucket.s3.amazonaws.com",
+            "s3:///prefix",
+            "s3://ab",
+            "s3://Backups",
+            "s3://key:secret@backups",
+            "s3://-backups",
+            "s3://backups//a",
+            "s3://backups/../a",
+            "s3://backups/a b",
+            "s3://backups?region=x",
+        ],
+    ),
+    ("VAULT_BACKUP_INTERVAL_SECS", &["0", "31622401", "1d"]),
+    ("VAULT_BACKUP_KEEP", &["0", "100001", "-1"]),
+    (
         "VAULT_TARGETS",
         &[
             "orders",
