@@ -125,6 +125,54 @@ fn documents_point_at_what_is_there() {
     none("documents", &wrong);
 }
 
+/// What a heading can be linked by: lower case, hyphens for spaces, other signs left out.
+fn anchor(heading: &str) -> String {
+    let kept = heading
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    kept.collect::<String>().to_lowercase().replace(' ', "-")
+}
+
+/// Where a link in `document` leads, from the root.
+fn beside(document: &str, path: &str) -> String {
+    let mut parts: Vec<&str> = document.split('/').collect();
+    parts.pop();
+    for part in path.split('/') {
+        match part {
+            ".." => drop(parts.pop()),
+            _ => parts.push(part),
+        }
+    }
+    parts.join("/")
+}
+
+#[test]
+fn links_to_sections_lead_to_one() {
+    let documents = documents();
+    let mut wrong = Vec::new();
+    for (document, text) in &documents {
+        let links = text.split("](").skip(1);
+        for link in links.filter_map(|rest| rest.split(')').next()) {
+            let Some((path, section)) = link.split_once('#') else {
+                continue;
+            };
+            let target = match path {
+                "" => document.clone(),
+                _ => beside(document, path),
+            };
+            let found = documents.get(&target).is_some_and(|text| {
+                let headings = text.lines().filter(|line| line.starts_with('#'));
+                let mut titles = headings.map(|line| line.trim_start_matches('#').trim());
+                titles.any(|title| anchor(title) == section)
+            });
+            if !found {
+                wrong.push(format!("{document} links to {link}"));
+            }
+        }
+    }
+    none("documents", &wrong);
+}
+
 /// A route as docs/API.md writes it.
 fn documented(method: &str, path: &str) -> String {
     format!("{method} {}", path.replace("{*name}", "{name}"))

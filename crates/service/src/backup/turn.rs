@@ -1,4 +1,5 @@
-//! One scheduled backup: written, read again, rehearsed, and only then given the name of one.
+//! One scheduled backup: written, read again, rehearsed, and only then given the name of one
+//! (invariant 27).
 
 use std::{num::NonZeroUsize, sync::Arc, time::Duration};
 
