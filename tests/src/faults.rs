@@ -10,6 +10,7 @@ mod check_tests;
 pub mod clients;
 pub mod fault;
 pub mod history;
+pub mod kms;
 pub mod net;
 pub mod report;
 pub mod run;

@@ -33,7 +33,7 @@ pub async fn attempt(api: &Api, method: &str, path: &str, body: Option<Value>) -
         Ok(answer) if answer.status < 300 || answer.status == 409 => Fate::Done(answer),
         Ok(answer) if answer.status == 503 => match answer.code() {
             "outcome_unknown" | "store_failed" => Fate::Unknown,
-            "no_leader" | "starting" | "audit_unavailable" => Fate::Refused,
+            "no_leader" | "starting" | "audit_unavailable" | "kms_unavailable" => Fate::Refused,
             _ => panic!("an unexpected answer: {}", answer.text),
         },
         Ok(answer) => panic!(

@@ -149,6 +149,14 @@ impl FailingDisk {
         fs::rename(&aside, &self.control).expect("the control file");
     }
 
+    /// From now on there is no space left: what makes a file longer fails.
+    pub fn fill_up(&self) {
+        // Replaced as a whole: an empty file would mean another thing.
+        let aside = self.control.with_extension("new");
+        fs::write(&aside, "full").expect("the control file");
+        fs::rename(&aside, &self.control).expect("the control file");
+    }
+
     /// From now on they work again.
     pub fn heal(&self) {
         fs::remove_file(&self.control).expect("the control file");

@@ -186,9 +186,10 @@ fn outcome(answer: &Answer) -> Option<Outcome> {
         (409, "version_mismatch") => Outcome::Mismatch,
         (409, "already_exists") => Outcome::Exists,
         (503, "outcome_unknown" | "store_failed") => Outcome::Unknown,
-        (503, "no_leader" | "starting" | "audit_unavailable" | "upgrade_pending") => {
-            Outcome::Refused
-        }
+        (
+            503,
+            "no_leader" | "starting" | "audit_unavailable" | "upgrade_pending" | "kms_unavailable",
+        ) => Outcome::Refused,
         _ => return None,
     })
 }

@@ -31,15 +31,19 @@ pub enum Kind {
     SlowDisk,
     /// One node's writes and syncs fail; it is killed, and started with a disk that works.
     DiskFails,
+    /// One node's disk has no space left; it is killed, and started with a disk that has.
+    FullDisk,
     /// One node dies, and comes back with an empty disk.
     LostDisk,
     /// One node's clock is an hour off, and then right again.
     Clock,
+    /// KMS refuses, hangs or throttles, for one node or for all.
+    KmsAway,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::CutOff,
         Self::Deaf,
         Self::Mute,
@@ -53,8 +57,10 @@ impl Kind {
         Self::Pause,
         Self::SlowDisk,
         Self::DiskFails,
+        Self::FullDisk,
         Self::LostDisk,
         Self::Clock,
+        Self::KmsAway,
     ];
 
     /// What it is done to. Two faults at once are never done to the same.
@@ -68,8 +74,9 @@ impl Kind {
             | Self::Loss
             | Self::SlowLink => Subject::Network,
             Self::Kill | Self::Pause | Self::LostDisk => Subject::Process,
-            Self::SlowDisk | Self::DiskFails => Subject::Disk,
+            Self::SlowDisk | Self::DiskFails | Self::FullDisk => Subject::Disk,
             Self::Clock => Subject::Clock,
+            Self::KmsAway => Subject::Kms,
             Self::KillAll | Self::PowerCut => Subject::Everything,
         }
     }
@@ -81,6 +88,7 @@ enum Subject {
     Process,
     Disk,
     Clock,
+    Kms,
     Everything,
 }
 

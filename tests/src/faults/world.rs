@@ -11,10 +11,12 @@ use rustix::process::Signal;
 
 use super::{
     fault::{Fault, Kind},
+    kms::Kms,
     net::Net,
 };
 use crate::{
     cluster::Cluster,
+    moto::gate::Mode,
     node::Node,
     shim::{FailingDisk, PowerCut, WrongClock},
 };
@@ -28,6 +30,13 @@ const ASK_WITHIN: Duration = Duration::from_millis(700);
 /// Entries of log between two snapshots: few, so that who was away is sent a snapshot; some; and the
 /// server's own choice.
 const SNAPSHOTS_AFTER: [u64; 3] = [60, 400, 20_000];
+/// How KMS is away: nobody is there, nobody answers, it has trouble of its own, it is asked too much.
+const AWAY: [Mode; 4] = [
+    Mode::Cut,
+    Mode::Hold,
+    Mode::Error(500, "KMSInternalException"),
+    Mode::Error(400, "ThrottlingException"),
+];
 const BETWEEN_STARTS: Duration = Duration::from_millis(300);
 
 /// The cluster and its surroundings. Dropping it ends the processes and removes the network.
@@ -39,6 +48,7 @@ pub struct World {
     disks: Vec<FailingDisk>,
     clocks: Vec<WrongClock>,
     powers: Vec<PowerCut>,
+    kms: Kms,
     net: Net,
 }
 
@@ -52,13 +62,17 @@ impl World {
         let peers: Vec<String> = (0..NODES)
             .map(|node| format!("{}={}:{RAFT_PORT}", node + 1, net.address(node)))
             .collect();
-        let settings = [
+        let kms = Kms::start(net.outside().into());
+        let mut settings = vec![
             ("VAULT_PEERS", peers.join(",")),
             ("VAULT_ALLOWED_IPS", net.outside().to_string()),
             ("VAULT_RAFT_PLAINTEXT", "wireguard".to_owned()),
             ("VAULT_REQUEST_TIMEOUT_SECS", "5".to_owned()),
             ("VAULT_SNAPSHOT_LOG_ENTRIES", snapshots),
+            // So that reads ask KMS as well.
+            ("VAULT_DEK_CACHE_TTL_SECS", "1".to_owned()),
         ];
+        settings.extend(kms.settings());
         let settings: Vec<_> = settings.iter().map(|(k, v)| (*k, v.as_str())).collect();
         let mut cluster = Cluster::prepare(NODES, &settings);
         let scratch = cluster.dir.path().to_owned();
@@ -69,9 +83,8 @@ impl World {
             node.api_port = API_PORT;
             let api = format!("{address}:{API_PORT}");
             node.env.insert("VAULT_API_ADDR".to_owned(), api);
-            let log = node.data_dir.join("log");
             clocks.push(WrongClock::install(node, &scratch));
-            disks.push(FailingDisk::install(node, &scratch, &log));
+            disks.push(FailingDisk::install(node, &scratch, &node.data_dir.clone()));
             powers.push(PowerCut::install(node, &scratch));
         }
         let mut world = Self {
@@ -80,6 +93,7 @@ impl World {
             disks,
             clocks,
             powers,
+            kms,
             net,
         };
         for node in 0..NODES {
@@ -122,6 +136,8 @@ impl World {
             struck.push((fault.kind, node));
             self.hold(fault, node, &mut random).await;
         }
+        // A node does not start without KMS: that comes back before anything that was killed.
+        struck.sort_by_key(|(kind, _)| *kind == Kind::KmsAway);
         for (kind, node) in struck.into_iter().rev() {
             if let Some(more) = self.end(kind, node).await {
                 done.push(more);
@@ -162,6 +178,7 @@ impl World {
                 return format!("by {by:?} a sync");
             }
             Kind::DiskFails => self.disks[node].break_down(),
+            Kind::FullDisk => self.disks[node].fill_up(),
             Kind::LostDisk => {
                 let node = &mut self.cluster.nodes[node];
                 node.kill();
@@ -171,6 +188,18 @@ impl World {
                 let secs = if random.bool() { 3_600 } else { -3_600 };
                 self.clocks[node].set(secs);
                 return format!("by {secs} s");
+            }
+            Kind::KmsAway => {
+                let mode = AWAY[random.usize(0..AWAY.len())].clone();
+                let from = random.bool().then(|| self.net.address(node).into());
+                let whose = if from.is_some() {
+                    ""
+                } else {
+                    "and all others: "
+                };
+                let means = format!("{whose}{mode:?}");
+                self.kms.go_away(from, mode);
+                return means;
             }
         }
         String::new()
@@ -208,12 +237,13 @@ impl World {
             }
             Kind::Pause => self.signal(node, Signal::CONT),
             Kind::SlowDisk => self.disks[node].heal(),
-            Kind::DiskFails => {
+            Kind::DiskFails | Kind::FullDisk => {
                 self.disks[node].heal();
                 self.cluster.nodes[node].kill();
                 self.start_node(node);
             }
             Kind::Clock => self.clocks[node].set(0),
+            Kind::KmsAway => self.kms.come_back(),
         }
         None
     }

@@ -142,11 +142,7 @@ impl Gate {
             match mode {
                 Mode::Pass => {}
                 Mode::Slow(delay) => thread::sleep(delay),
-                Mode::Hold => {
-                    // Until the client gives up.
-                    while client.read(&mut [0; 1024]).ok()? > 0 {}
-                    return None;
-                }
+                Mode::Hold => return hold(&mut client),
                 Mode::Cut => return None,
                 Mode::Error(status, code) => {
                     let answer = error_answer(status, code);
@@ -169,13 +165,19 @@ impl Gate {
     }
 }
 
+/// Answers nothing until the client gives up.
+pub(crate) fn hold(client: &mut TcpStream) -> Option<()> {
+    while client.read(&mut [0; 1024]).ok()? > 0 {}
+    None
+}
+
 fn fields_for(all: &[(&'static str, Value)], call: &str) -> Option<Value> {
     let found = all.iter().find(|(of, _)| *of == call);
     found.map(|(_, fields)| fields.clone())
 }
 
 /// A whole message, or nothing.
-fn message(stream: &mut TcpStream) -> Option<Vec<u8>> {
+pub(crate) fn message(stream: &mut TcpStream) -> Option<Vec<u8>> {
     let (mut seen, mut buffer) = (Vec::new(), [0; 4096]);
     while !complete(&seen) {
         match stream.read(&mut buffer) {
@@ -187,7 +189,7 @@ fn message(stream: &mut TcpStream) -> Option<Vec<u8>> {
 }
 
 /// The call that a request names.
-fn target(request: &[u8]) -> String {
+pub(crate) fn target(request: &[u8]) -> String {
     let text = String::from_utf8_lossy(request);
     let named = text.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;

@@ -65,7 +65,7 @@ impl Stub {
 }
 
 /// An AWS JSON error as a whole HTTP answer.
-pub(super) fn error_answer(status: u16, code: &str) -> String {
+pub(crate) fn error_answer(status: u16, code: &str) -> String {
     let body = json!({ "__type": code, "message": "said the stub" }).to_string();
     format!(
         "HTTP/1.1 {status} Stub\r\nContent-Type: application/x-amz-json-1.1\r\n\
