@@ -16,6 +16,8 @@ pub struct Expect {
     pub later_purged: u64,
     /// The last entry in the newest snapshot that was acknowledged.
     pub snapshot: u64,
+    /// The Raft id under which anything of this was stored; 0: nothing was.
+    pub identity: u64,
 }
 
 impl Expect {
@@ -34,6 +36,7 @@ impl Expect {
             ("voting", [term, node]) => self.later_vote = (*term, *node),
             ("voted", [term, node]) => self.vote = (*term, *node),
             ("snapshot", [index]) => self.snapshot = *index,
+            ("identity", [id]) => self.identity = *id,
             ("purging", [index]) => {
                 self.later_purged = *index;
                 self.entries = self.entries.split_off(&(index + 1));
@@ -45,14 +48,15 @@ impl Expect {
 
     pub fn to_text(&self) -> String {
         let mut text = format!(
-            "{} {} {} {} {} {} {}\n",
+            "{} {} {} {} {} {} {} {}\n",
             self.vote.0,
             self.vote.1,
             self.later_vote.0,
             self.later_vote.1,
             self.purged,
             self.later_purged,
-            self.snapshot
+            self.snapshot,
+            self.identity
         );
         for (index, term) in &self.entries {
             writeln!(text, "{index} {term}").unwrap();
@@ -73,6 +77,7 @@ impl Expect {
             purged: head[4],
             later_purged: head[5],
             snapshot: head[6],
+            identity: head[7],
             entries: lines.map(|line| (line[0], line[1])).collect(),
         }
     }

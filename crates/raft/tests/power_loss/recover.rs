@@ -7,17 +7,19 @@ use openraft::{
     RaftLogReader,
     storage::{RaftLogStorage, RaftStateMachine},
 };
-use strongroom_raft::{log_store::LogStore, machine::Machine, types::Vote};
+use strongroom_raft::{DataDir, log_store::LogStore, machine::Machine, types::Vote};
 
 use crate::{
     common::{append, entry, intact},
     expect::Expect,
+    workload::NODE,
 };
 
 /// Returns what it found, which from then on must be found again, or what is missing.
 pub async fn check(root: &Path, expect: &Expect) -> Result<Expect, String> {
     let data = root.join("data");
-    let mut found = look(&data, expect).await?;
+    let dir = DataDir::open(&data, NODE).map_err(|e| format!("identity: {e}"))?;
+    let mut found = look(&data, expect, dir.identity.raft_id).await?;
     // And it must still be a store: it takes an entry, and has it after a clean restart.
     let last = found
         .entries
@@ -48,8 +50,15 @@ pub async fn check(root: &Path, expect: &Expect) -> Result<Expect, String> {
     Ok(found)
 }
 
-async fn look(data: &Path, expect: &Expect) -> Result<Expect, String> {
+async fn look(data: &Path, expect: &Expect, identity: u64) -> Result<Expect, String> {
+    if ![0, identity].contains(&expect.identity) {
+        return Err(format!(
+            "this was node {}, and is {identity}",
+            expect.identity
+        ));
+    }
     let mut log = LogStore::open(data).map_err(|e| format!("opening: {e}"))?;
+    log.claim(identity).map_err(|e| format!("whose log: {e}"))?;
     let mut machine = Machine::open(data).map_err(|e| format!("opening: {e}"))?;
     let applied = machine.applied_state().await.map_err(|e| e.to_string())?.0;
     let snapshot = applied.map_or(0, |id| id.index);
@@ -118,5 +127,6 @@ async fn look(data: &Path, expect: &Expect) -> Result<Expect, String> {
         purged,
         later_purged: purged,
         snapshot,
+        identity,
     })
 }

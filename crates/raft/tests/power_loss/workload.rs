@@ -8,12 +8,17 @@ use openraft::{
     storage::{RaftLogStorage, RaftStateMachine},
     testing::log_id,
 };
-use strongroom_raft::{durable::Barrier, log_store::LogStore, machine::Machine, types::Vote};
+use strongroom_raft::{
+    DataDir, durable::Barrier, log_store::LogStore, machine::Machine, types::Vote,
+};
 
 use crate::{
     common::{append, entry, entry_of},
     rebuild::Random,
 };
+
+/// `NODE_ID`.
+pub const NODE: &str = "1";
 
 struct Workload {
     log: LogStore,
@@ -30,7 +35,9 @@ struct Workload {
 /// Runs `steps` steps on the store in `root/data`, and ends without closing it.
 pub async fn run(root: &Path, barrier: Barrier, steps: u64, seed: u64) {
     let data = root.join("data");
+    let dir = DataDir::open(&data, NODE).unwrap();
     let log = LogStore::open_with(&data, barrier).unwrap();
+    log.claim(dir.identity.raft_id).unwrap();
     let machine = Machine::open(&data).unwrap();
     let marks = File::options()
         .append(true)
@@ -48,6 +55,8 @@ pub async fn run(root: &Path, barrier: Barrier, steps: u64, seed: u64) {
         purging: 0,
         snapshot: 0,
     };
+    // From here on there is a log of this name, and a vote given under another would be a second one.
+    workload.mark(&format!("identity {}", dir.identity.raft_id));
     workload.take_stock().await;
     for _ in 0..steps {
         workload.step().await;
