@@ -21,12 +21,14 @@ use strongroom_tests::{
     api::Api,
     canary::Hunt,
     cluster::Cluster,
+    node::Node,
     postgres::{
         Postgres,
         gate::Step,
         setup::{FIRST, NAME, PATH, Setup, USER, login, make_role, rotate},
     },
     raw::audit_records,
+    shim::FailingDisk,
 };
 
 async fn row(api: &Api) -> Value {
@@ -111,6 +113,31 @@ async fn a_new_password_is_in_effect_when_it_is_current() {
     assert_eq!(outcomes("target.apply", "attempted"), 2);
     assert_eq!(outcomes("target.apply", "done"), 2);
     assert!(outcomes("secret.rotate", "done") >= 2);
+}
+
+/// Whoever is asked may hear of the rotation that it has begun later than the leader does.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_that_is_behind_waits_for_what_it_has_begun() {
+    let _alone = alone().await;
+    let mut setup = Setup::prepare(3, &[]).await;
+    let scratch = setup.cluster.dir.path().to_owned();
+    let disks: Vec<FailingDisk> = (setup.cluster.nodes.iter_mut())
+        .map(|node| {
+            let dir = node.data_dir.join("log");
+            FailingDisk::install(node, &scratch, &dir)
+        })
+        .collect();
+    setup.cluster.nodes.iter_mut().for_each(Node::start);
+    setup.cluster.wait_ready().await;
+    setup.create(json!({})).await;
+    let led = setup.cluster.leader().await;
+    let (first, _) = rotated(&setup, led).await;
+    let slow = (led + 1) % 3;
+    disks[slow].slow_down(Duration::from_millis(700));
+    let (version, password) = rotated(&setup, slow).await;
+    assert_eq!(version, first + 1);
+    disks[slow].heal();
+    assert!(setup.postgres.lets_in(USER, &password).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,8 +13,8 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 use strongroom_core::{
-    Applied, Command, Generator, Kind, Rejection, Secret, SecretName, SecretSummary, State,
-    command::NewVersion, secret::SettingsChange,
+    Applied, Command, Generator, Kind, ReadGate, Rejection, Secret, SecretName, SecretSummary,
+    State, command::NewVersion, secret::SettingsChange,
 };
 use strongroom_seal::{Plaintext, generate_value};
 
@@ -48,9 +48,9 @@ impl Vault {
         loop {
             match self.rotate_from(permit, &state).await? {
                 Turned::Rotated(written) => return Ok(*written),
-                Turned::Begun(number) => {
+                Turned::Begun { number, index } => {
                     drop(turn);
-                    return self.rotation_applied(permit, number).await;
+                    return self.rotation_applied(permit, number, index).await;
                 }
                 // Their fields carry over.
                 Turned::Overtaken => state = self.fresh_state(&permit.context).await?,
@@ -67,7 +67,10 @@ impl Vault {
         let name = &permit.target;
         let secret = state.secret(name).ok_or(VaultError::NotFound)?;
         if let Some(pending) = &secret.pending {
-            return Ok(Turned::Begun(pending.version.number));
+            return Ok(Turned::Begun {
+                number: pending.version.number,
+                index: state.position().map_or(0, |at| at.index),
+            });
         }
         let payload = self.next_payload(&permit.context, name, secret).await?;
         let number = secret.current_version + 1;
@@ -84,7 +87,8 @@ impl Vault {
             applied => {
                 let summary: SecretSummary = crate::secrets::summary(applied.into_result()?)?;
                 if summary.rotation_pending {
-                    return Ok(Turned::Begun(number));
+                    let index = submitted.position.index;
+                    return Ok(Turned::Begun { number, index });
                 }
                 let written = self.written(permit, summary, payload).await;
                 Ok(Turned::Rotated(Box::new(written)))
@@ -105,17 +109,23 @@ impl Vault {
         }
     }
 
-    /// Waits until the leader has applied the pending version `number` to its target.
+    /// Waits until the leader has applied the pending version `number`, which was begun at this log
+    /// index at the latest, to its target.
     async fn rotation_applied(
         &self,
         permit: &Authorized<Rotate>,
         number: u64,
+        index: u64,
     ) -> Result<Written, VaultError> {
         let (context, name) = (&permit.context, &permit.target);
         let done = |secret: Option<&Secret>| {
             secret.is_none_or(|secret| secret.current_version >= number || secret.pending.is_none())
         };
         // A little is left to open the value, and to answer.
+        let within = context.left().saturating_sub(Duration::from_millis(500));
+        // A node that has not seen it begin would take it for one that has ended.
+        let begun = self.replica.read(ReadGate::AtLeast(index), within).await;
+        begun.map_err(|_| VaultError::RotationPending)?;
         let within = context.left().saturating_sub(Duration::from_millis(500));
         if !self.wait_for_change(name, done, within).await? {
             return Err(VaultError::RotationPending);
@@ -181,8 +191,12 @@ impl Vault {
 /// What came of turning a value over.
 enum Turned {
     Rotated(Box<Written>),
-    /// The version of this number waits to be applied to the secret's target.
-    Begun(u64),
+    /// The version of this number waits to be applied to the secret's target, since this log index or
+    /// before.
+    Begun {
+        number: u64,
+        index: u64,
+    },
     /// Somebody wrote meanwhile.
     Overtaken,
 }
@@ -262,7 +276,7 @@ async fn rotate_due(
     }
     let rotated = async {
         match vault.rotate_from(&permit, &state).await? {
-            Turned::Rotated(_) | Turned::Begun(_) => Ok(()),
+            Turned::Rotated(_) | Turned::Begun { .. } => Ok(()),
             Turned::Overtaken => Err(VaultError::VersionMismatch),
         }
     };

@@ -8,7 +8,7 @@ use super::{Postgres, gate::Gate};
 use crate::{
     api::{Answer, Api},
     cluster::Cluster,
-    node::PATIENCE,
+    node::{Node, PATIENCE},
 };
 
 /// The secret with the target.
@@ -33,6 +33,14 @@ pub struct Setup {
 impl Setup {
     /// `count` nodes, ready, with the target `orders` and these settings beside it; no secret yet.
     pub async fn start(count: usize, env: &[(&str, &str)]) -> Self {
+        let mut setup = Self::prepare(count, env).await;
+        setup.cluster.nodes.iter_mut().for_each(Node::start);
+        setup.cluster.wait_ready().await;
+        setup
+    }
+
+    /// The same, with the nodes not started yet.
+    pub async fn prepare(count: usize, env: &[(&str, &str)]) -> Self {
         let postgres = Postgres::start(&[]);
         make_role(&postgres).await;
         let gate = Gate::to(postgres.port).await;
@@ -42,7 +50,7 @@ impl Setup {
             ("VAULT_ROTATION_POLL_SECS", "1"),
         ];
         all.extend_from_slice(env);
-        let cluster = Cluster::start_with(count, &all).await;
+        let cluster = Cluster::prepare(count, &all);
         Self {
             cluster,
             gate,
