@@ -40,6 +40,8 @@ pub enum Kind {
     NotLinearizable,
     /// A client's local reads at one node went back.
     WentBack,
+    /// A client was told of a version, and a later read by its index, at whichever node, did not show it.
+    Behind,
     /// With every fault over, a node did not become ready, took no write, or answered no read.
     NotRecovered,
     /// Two nodes that have applied the same hold different things.
@@ -98,6 +100,7 @@ pub fn check(ops: &[Op], chain: &Chain) -> Vec<Violation> {
         against_chain(op, chain, &versions, &mut found);
     }
     never_back(ops, &mut found);
+    never_behind(ops, &mut found);
     let spans = spans(ops, chain, &versions);
     if !linearizable(&spans) {
         found.insert(Violation {
@@ -178,6 +181,35 @@ fn never_back(ops: &[Op], found: &mut BTreeSet<Violation>) {
     }
 }
 
+/// A client's reads by index, after all that it was told before, at whichever nodes.
+fn never_behind(ops: &[Op], found: &mut BTreeSet<Violation>) {
+    let mut told: BTreeMap<usize, (u64, &Op)> = BTreeMap::new();
+    // One client's calls do not overlap.
+    let mut by_end: Vec<&Op> = ops.iter().collect();
+    by_end.sort_by_key(|op| op.ended);
+    for op in by_end {
+        let version = match &op.outcome {
+            Outcome::Found(seen) => seen.version,
+            Outcome::Written(version) => *version,
+            Outcome::Missing => 0,
+            _ => continue,
+        };
+        let before = told.get(&op.client).copied();
+        if let Some((known, before)) = before
+            && matches!(op.call, Call::ReadByIndex(_))
+            && version < known
+        {
+            found.insert(Violation {
+                kind: Kind::Behind,
+                what: format!("{before:?}, then {op:?}"),
+            });
+        }
+        if before.is_none_or(|(known, _)| version > known) {
+            told.insert(op.client, (version, op));
+        }
+    }
+}
+
 /// A step with the time in which it took effect, and the call that made it.
 struct Span {
     from: u64,
@@ -195,7 +227,7 @@ fn spans(ops: &[Op], chain: &Chain, versions: &BTreeMap<String, u64>) -> Vec<Spa
             Step::Write(Seen { version, value })
         };
         let (to, step) = match (&op.outcome, &op.call) {
-            (Outcome::Refused, _) | (_, Call::ReadLocal) => continue,
+            (Outcome::Refused, _) | (_, Call::ReadLocal | Call::ReadByIndex(_)) => continue,
             (Outcome::Written(version), _) => (op.ended, written(*version)),
             (Outcome::Found(seen), _) => (op.ended, Step::Read(seen.clone())),
             (Outcome::Missing, _) => (op.ended, Step::None),

@@ -195,6 +195,32 @@ fn local_reads_of_a_client_at_a_node_do_not_go_back() {
 }
 
 #[test]
+fn a_read_by_index_shows_what_its_client_was_told_at_any_node() {
+    let history = [
+        made(),
+        (2, 3, put("b"), Outcome::Written(2)),
+        (4, 5, Call::ReadByIndex(7), found(1, "a")),
+    ];
+    assert_eq!(kinds(&history, &["a", "b"]), [], "of three clients");
+    let mut same = ops(&history);
+    same.iter_mut().for_each(|op| op.client = 0);
+    let wrong = check(&same, &chain(&["a", "b"]));
+    assert!(wrong.iter().all(|wrong| wrong.kind == Kind::Behind));
+    assert_eq!(wrong.len(), 1);
+    // What was in the answer to a read counts as much.
+    let mut same = ops(&[
+        made(),
+        (2, 3, put("b"), Outcome::Written(2)),
+        (4, 5, Call::Read, found(2, "b")),
+        (6, 7, Call::ReadByIndex(7), found(1, "a")),
+    ]);
+    same[2].client = 3;
+    assert_eq!(check(&same, &chain(&["a", "b"])).len(), 1);
+    same[3].outcome = found(2, "b");
+    assert_eq!(check(&same, &chain(&["a", "b"])), []);
+}
+
+#[test]
 fn many_unknown_writes_do_not_hold_up_the_checker() {
     let (mut history, mut end) = (vec![made()], vec!["a".to_owned()]);
     for n in 0..400_u64 {

@@ -19,6 +19,8 @@ use crate::api::{Answer, Api};
 pub const CLIENTS: usize = 10;
 /// Names that they work on in a cycle.
 pub const NAMES: usize = 3;
+/// What carries a log index, both ways.
+const INDEX: &str = "x-strongroom-index";
 /// How long a client waits: longer than a server's deadline.
 const GIVES_UP_AFTER: Duration = Duration::from_secs(8);
 /// The longest pause between two calls of a client, in milliseconds: histories stay checkable, and
@@ -60,6 +62,7 @@ impl Clients {
             random: fastrand::Rng::with_seed(seed ^ (cycle << 8) ^ number as u64),
             node: number % shared.apis.len(),
             known: BTreeMap::new(),
+            index: 0,
             calls: 0,
             cycle,
         };
@@ -86,6 +89,8 @@ struct Client {
     node: usize,
     /// The latest versions that it knows of.
     known: BTreeMap<String, u64>,
+    /// The highest log index that it was told.
+    index: u64,
     calls: u64,
     cycle: u64,
 }
@@ -133,16 +138,17 @@ impl Client {
     fn choose(&mut self, name: &str) -> Call {
         self.calls += 1;
         let value = format!("{}-{}-{}", self.cycle, self.number, self.calls);
-        match (self.known.get(name), self.random.u8(0..10)) {
+        match (self.known.get(name), self.random.u8(0..12)) {
             (_, 0..=2) => Call::Read,
-            (_, 3..=5) => Call::ReadLocal,
+            (_, 3..=4) => Call::ReadLocal,
+            (_, 5..=6) => Call::ReadByIndex(self.index),
             (None, _) => Call::Create(value),
-            (Some(version), 6..=7) => Call::PutIf(value, *version),
+            (Some(version), 7..=8) => Call::PutIf(value, *version),
             _ => Call::Put(value),
         }
     }
 
-    async fn send(&self, name: &str, call: &Call) -> Outcome {
+    async fn send(&mut self, name: &str, call: &Call) -> Outcome {
         let path = format!("/v1/secrets/{name}");
         let (method, path, body) = match call {
             Call::Create(value) => {
@@ -153,11 +159,21 @@ impl Client {
             Call::PutIf(value, cas) => ("PUT", path, Some(json!({"value": value, "cas": cas}))),
             Call::Read => ("GET", format!("{path}?consistency=linearizable"), None),
             Call::ReadLocal => ("GET", format!("{path}?consistency=local"), None),
+            Call::ReadByIndex(_) => ("GET", path, None),
+        };
+        let index = self.index.to_string();
+        let headers: &[(&str, &str)] = match call {
+            Call::ReadByIndex(_) => &[(INDEX, &index)],
+            _ => &[],
         };
         let api = &self.shared.apis[self.node];
         let body = body.map(|body| body.to_string());
-        let sent = api.try_send(method, &path, &[], body);
-        match tokio::time::timeout(GIVES_UP_AFTER, sent).await {
+        let sent = api.try_send(method, &path, headers, body);
+        let answered = tokio::time::timeout(GIVES_UP_AFTER, sent).await;
+        if let Ok(Ok(answer)) = &answered {
+            self.index = self.index.max(index_in(answer));
+        }
+        match answered {
             Err(_) => Outcome::Unknown,
             Ok(Err(error)) if error.is_connect() => Outcome::Refused,
             Ok(Err(_)) => Outcome::Unknown,
@@ -169,6 +185,13 @@ impl Client {
             }),
         }
     }
+}
+
+/// The log index in an answer, if it has one.
+fn index_in(answer: &Answer) -> u64 {
+    let header = answer.headers.get(INDEX);
+    let index = header.and_then(|value| value.to_str().ok()?.parse().ok());
+    index.unwrap_or_default()
 }
 
 /// What an answer says; `None` if it is none that a client may get.

@@ -27,6 +27,8 @@ pub enum Call {
     Read,
     /// The current version as the node has it.
     ReadLocal,
+    /// The same, with all that the cluster had applied at this log index.
+    ReadByIndex(u64),
 }
 
 impl Call {
@@ -34,7 +36,7 @@ impl Call {
     pub fn value(&self) -> Option<&str> {
         match self {
             Self::Create(value) | Self::Put(value) | Self::PutIf(value, _) => Some(value),
-            Self::Read | Self::ReadLocal => None,
+            Self::Read | Self::ReadLocal | Self::ReadByIndex(_) => None,
         }
     }
 }

@@ -50,6 +50,7 @@ impl Report {
                 Call::PutIf(..) => "check-and-set",
                 Call::Read => "linearizable read",
                 Call::ReadLocal => "local read",
+                Call::ReadByIndex(_) => "read by index",
             };
             let outcome = match op.outcome {
                 Outcome::Written(_) | Outcome::Found(_) => "ok",
