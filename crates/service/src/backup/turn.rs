@@ -48,6 +48,8 @@ pub(super) enum TurnError {
     Read(#[from] ReadError),
     #[error("the rehearsal broke off")]
     BrokeOff,
+    #[error("there is a new backup, and older ones could not be deleted: {0}")]
+    Old(StoreError),
 }
 
 /// The backups of this cluster in the store, the newest first.
@@ -112,7 +114,8 @@ pub(super) async fn turn(vault: &Vault, backups: &Backups) -> Result<Duration, T
     taken?;
     vault.backups_progress.known().taken += 1;
     tracing::info!(%name, "a backup was taken, read again and rehearsed");
-    delete_old(store, &found?, backups.keep).await?;
+    let kept = delete_old(store, &found?, backups.keep).await;
+    kept.map_err(TurnError::Old)?;
     Ok(backups.interval)
 }
 
