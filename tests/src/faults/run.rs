@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     api::Api,
-    compare::Held,
+    compare::{Held, with_kms},
     load::{Fate, attempt},
     node::Node,
 };
@@ -256,7 +256,7 @@ async fn chain(api: &Api, name: &str, held: Option<&Held>) -> Chain {
     let mut chain = Chain::new();
     for version in 1..=held.map_or(0, |held| held.version) {
         let path = format!("/v1/secrets/{name}?version={version}");
-        let read = api.get(&path).await.expect(200);
+        let read = with_kms(async || api.get(&path).await).await;
         chain.push(read.json["value"].as_str().expect("a value").to_owned());
     }
     chain
