@@ -76,10 +76,13 @@ enum Phase {
 }
 
 /// Leave to make one call. It belongs to the phase it was given in, and counts in no later one: a
-/// call from before an outage says nothing about the time after it.
+/// call from before an outage says nothing about the time after it. Nor does one that began before
+/// the service answered another, and fails after it.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Pass {
     epoch: u64,
+    /// Which it is, by count.
+    number: u64,
 }
 
 pub(crate) struct Breaker {
@@ -87,6 +90,10 @@ pub(crate) struct Breaker {
     phase: Phase,
     /// Counts changes of the phase.
     epoch: u64,
+    /// Passes given out.
+    given: u64,
+    /// Passes given out when the service answered last.
+    given_before_answer: u64,
     opened: u64,
 }
 
@@ -96,6 +103,8 @@ impl Breaker {
             config,
             phase: Phase::Closed { failures: 0 },
             epoch: 0,
+            given: 0,
+            given_before_answer: 0,
             opened: 0,
         }
     }
@@ -107,12 +116,20 @@ impl Breaker {
             Phase::Open { until } if until <= now => self.enter(Phase::Probing),
             Phase::Open { .. } | Phase::Probing => return None,
         }
-        Some(Pass { epoch: self.epoch })
+        self.given += 1;
+        Some(self.pass())
+    }
+
+    fn pass(&self) -> Pass {
+        Pass {
+            epoch: self.epoch,
+            number: self.given,
+        }
     }
 
     /// Leave to call about another key than the one that new versions get: it is no probe.
     pub(crate) fn admit_another(&self) -> Option<Pass> {
-        matches!(self.phase, Phase::Closed { .. }).then_some(Pass { epoch: self.epoch })
+        matches!(self.phase, Phase::Closed { .. }).then(|| self.pass())
     }
 
     /// Takes a pass back. `jitter` is added to the time that the breaker stays open, if it opens.
@@ -121,6 +138,8 @@ impl Breaker {
             return;
         }
         match (self.phase, verdict) {
+            (Phase::Closed { .. }, Verdict::Unavailable)
+                if pass.number <= self.given_before_answer => {}
             (Phase::Closed { failures }, Verdict::Unavailable) => {
                 let failures = failures.saturating_add(1);
                 if failures == self.config.failures {
@@ -129,7 +148,10 @@ impl Breaker {
                     self.phase = Phase::Closed { failures };
                 }
             }
-            (Phase::Closed { .. }, Verdict::Answers) => self.phase = Phase::Closed { failures: 0 },
+            (Phase::Closed { .. }, Verdict::Answers) => {
+                self.given_before_answer = self.given;
+                self.phase = Phase::Closed { failures: 0 };
+            }
             (Phase::Closed { .. }, Verdict::Abandoned) => {}
             (Phase::Probing, Verdict::Unavailable) => self.open(now, jitter),
             (Phase::Probing, Verdict::Answers) => self.enter(Phase::Closed { failures: 0 }),

@@ -58,6 +58,20 @@ fn half_open_it_lets_one_call_through_and_that_one_decides() {
 }
 
 #[test]
+fn a_call_that_fails_late_says_nothing_once_another_was_answered() {
+    let (mut breaker, now) = (Breaker::new(CONFIG), Instant::now());
+    let hang: Vec<_> = (0..9).map(|_| breaker.admit(now).unwrap()).collect();
+    let pass = breaker.admit(now).unwrap();
+    breaker.settle(pass, Verdict::Answers, now, NONE);
+    for pass in hang {
+        breaker.settle(pass, Verdict::Unavailable, now, NONE);
+    }
+    assert_eq!(breaker.state(now), BreakerState::Closed);
+    fail(&mut breaker, now, 3);
+    assert_eq!(breaker.state(now), BreakerState::Open, "those count");
+}
+
+#[test]
 fn a_call_from_before_counts_in_no_later_phase() {
     let (mut breaker, start) = (Breaker::new(CONFIG), Instant::now());
     let old: Vec<_> = (0..4).map(|_| breaker.admit(start).unwrap()).collect();
