@@ -3,6 +3,8 @@
 //! Nothing is hidden from it, so it decides nothing: handlers in [`http`] take requests apart and ask
 //! the vault.
 
+mod api_port;
+mod api_tls;
 pub mod audit;
 pub mod backup;
 mod backup_store;
