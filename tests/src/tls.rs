@@ -198,11 +198,7 @@ impl Client {
         Self(Arc::new(config))
     }
 
-    /// Speaks TLS on a connection.
-    ///
-    /// # Errors
-    /// Where either side refuses the other.
-    pub async fn shake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
+    async fn shake(&self, stream: TcpStream) -> io::Result<TlsStream<TcpStream>> {
         let name = ServerName::try_from("localhost").expect("a name");
         let connector = TlsConnector::from(Arc::clone(&self.0));
         timeout(WITHIN, connector.connect(name, stream)).await?
@@ -221,8 +217,16 @@ impl Client {
     /// # Errors
     /// Where either side refuses the other.
     pub async fn connect_to(&self, to: SocketAddr) -> io::Result<Talk> {
-        let stream = self.shake(TcpStream::connect(to).await?).await?;
-        let raw = Raw::to(to);
+        self.talk(TcpStream::connect(to).await?).await
+    }
+
+    /// Speaks TLS on a connection, and HTTP in it.
+    ///
+    /// # Errors
+    /// Where either side refuses the other.
+    pub async fn talk(&self, stream: TcpStream) -> io::Result<Talk> {
+        let raw = Raw::to(stream.peer_addr()?);
+        let stream = self.shake(stream).await?;
         Ok(Talk { stream, raw })
     }
 

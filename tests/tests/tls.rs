@@ -9,8 +9,16 @@
 
 #[path = "tls/clients.rs"]
 mod clients;
+#[path = "tls/dev_ca.rs"]
+mod dev_ca;
+#[path = "tls/drain.rs"]
+mod drain;
 #[path = "tls/files.rs"]
 mod files;
+#[path = "tls/proxy.rs"]
+mod proxy;
+#[path = "tls/socket.rs"]
+mod socket;
 
 use std::{
     fs,
@@ -26,7 +34,8 @@ use serde_json::json;
 use strongroom_tests::{
     cluster::{Cluster, TOKEN},
     node::{Node, PATIENCE},
-    tls::{Ca, Client, Pair, address, metric, prepare, replace, says, start},
+    raw::Raw,
+    tls::{Ca, Client, Files, Pair, Talk, address, metric, prepare, replace, says, start},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},

@@ -9,6 +9,7 @@ pub mod audit;
 pub mod backup;
 mod backup_store;
 pub mod cluster_key;
+pub mod dev_ca;
 pub mod dev_keys;
 pub mod http;
 pub mod hygiene;

@@ -104,7 +104,7 @@ settings! {
     api_port: u64 = "VAULT_API_PORT", Count(1, 65_535), Derived("the port of `VAULT_API_ADDR`"), PUBLIC,
         "The API's port alone; it replaces the port of `VAULT_API_ADDR`.";
     api_socket: PathBuf = "VAULT_API_SOCKET", SocketPath, Value(""), PUBLIC,
-        "A Unix socket that the API listens on as well, with mode 0600. It speaks plain HTTP, and whoever opens it counts as 127.0.0.1. One that a process left behind which is gone is replaced. Empty: none.";
+        "A Unix socket that the API listens on as well, with mode 0600. It speaks plain HTTP, and whoever opens it counts as 127.0.0.1. What a process that is gone has left there is replaced. Empty: none.";
     tls_cert: PathBuf = "VAULT_TLS_CERT", Folder, Value(""), PUBLIC,
         "The file with the API's certificate and the chain to its authority, as PEM; needs `VAULT_TLS_KEY`. With both, the port speaks TLS 1.3 and 1.2 and nothing else. Changed files are used without a restart, once they fit together. Empty: plain HTTP.";
     tls_key: PathBuf = "VAULT_TLS_KEY", Folder, Value(""), PUBLIC,
