@@ -22,6 +22,7 @@ pub mod postgres;
 pub mod raft_tls;
 pub mod raw;
 pub mod shim;
+pub mod tls;
 pub mod values;
 
 /// Held by a test whose cluster would starve, or be starved by, another test's of the same binary.

@@ -188,7 +188,7 @@ impl Raw {
 }
 
 /// A response from its bytes. Bodies are as long as the connection.
-fn parse(bytes: &[u8]) -> Option<Answer> {
+pub fn parse(bytes: &[u8]) -> Option<Answer> {
     let end = bytes.windows(4).position(|four| four == b"\r\n\r\n")?;
     let (head, body) = (bytes.get(..end)?, bytes.get(end + 4..)?);
     let head = std::str::from_utf8(head).ok()?;

@@ -52,7 +52,7 @@ pub(crate) fn run(port: u16, data_dir: Option<PathBuf>) -> ExitCode {
     };
     let kept = temporary.is_none();
     server::run_with(loaded, move |address| {
-        greet(&address.to_string(), &keys.token, &dir, kept)
+        greet(address, &keys.token, &dir, kept)
     })
 }
 

@@ -7,6 +7,7 @@ mod cluster_key;
 mod dev;
 mod recover;
 mod server;
+mod tls;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -52,6 +53,11 @@ enum Command {
         #[command(subcommand)]
         command: ClusterKeyCommand,
     },
+    /// Certificates for TLS on the API.
+    Tls {
+        #[command(subcommand)]
+        command: TlsCommand,
+    },
     /// Look at a node's audit trail.
     Audit {
         #[command(subcommand)]
@@ -72,6 +78,18 @@ enum ClusterKeyCommand {
     New,
     /// Print the key in VAULT_CLUSTER_KEY, wrapped anew by the KMS key in use.
     Rewrap,
+}
+
+#[derive(Subcommand)]
+enum TlsCommand {
+    /// Make an authority and a certificate of it, to try TLS out; nothing for production.
+    DevCa {
+        /// The directory for the files. Nothing in it is overwritten.
+        dir: PathBuf,
+        /// A name or an address that clients reach the server by, beside those of this machine.
+        #[arg(long = "name", value_name = "HOST_OR_IP")]
+        names: Vec<String>,
+    },
 }
 
 #[derive(Subcommand)]
@@ -104,6 +122,9 @@ fn main() -> ExitCode {
         Command::Dev { port, data_dir } => dev::run(port, data_dir),
         Command::Recover(arguments) => recover::run(&arguments),
         Command::ClusterKey { command } => cluster_key::run(&command),
+        Command::Tls {
+            command: TlsCommand::DevCa { dir, names },
+        } => tls::dev_ca(&dir, &names),
         Command::Audit {
             command: AuditCommand::Verify { dir },
         } => audit::verify(&dir),

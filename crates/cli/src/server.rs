@@ -25,10 +25,7 @@ pub(crate) fn check_config() -> ExitCode {
 
 pub(crate) fn run() -> ExitCode {
     match settings::environment(std::env::vars_os()).and_then(settings::load) {
-        Ok(loaded) => run_with(
-            loaded,
-            |address| tracing::info!(%address, "the API listens"),
-        ),
+        Ok(loaded) => run_with(loaded, |address| tracing::info!(address, "the API listens")),
         Err(problems) => refuse(&problems),
     }
 }
@@ -45,10 +42,7 @@ pub(crate) fn refuse(problems: &[Problem]) -> ExitCode {
 }
 
 /// Runs a node with these settings until it is told to stop.
-pub(crate) fn run_with(
-    loaded: Loaded,
-    announce: impl FnOnce(std::net::SocketAddr) + Send,
-) -> ExitCode {
+pub(crate) fn run_with(loaded: Loaded, announce: impl FnOnce(&str) + Send) -> ExitCode {
     let Loaded {
         settings, warnings, ..
     } = loaded;
@@ -68,10 +62,7 @@ pub(crate) fn run_with(
     }
 }
 
-fn run_until_told(
-    settings: Settings,
-    announce: impl FnOnce(std::net::SocketAddr) + Send,
-) -> Result<(), RunError> {
+fn run_until_told(settings: Settings, announce: impl FnOnce(&str) + Send) -> Result<(), RunError> {
     let (told, stop) = watch::channel(false);
     strongroom_server::stop_on_signal(told)?;
     strongroom_server::run(settings, stop, announce)

@@ -40,7 +40,7 @@ pub use backup::Streams;
 pub use body::BodyPlaces;
 pub use call::PeerAddress;
 pub use carried::Detached;
-pub use metrics::HttpMetrics;
+pub use metrics::{EdgeStats, HttpMetrics};
 pub use origin::Origins;
 pub use routes::{Route, Who, route_list};
 

@@ -3,10 +3,13 @@
 //! Nothing is hidden from it, so it decides nothing: handlers in [`http`] take requests apart and ask
 //! the vault.
 
+mod api_port;
+mod api_tls;
 pub mod audit;
 pub mod backup;
 mod backup_store;
 pub mod cluster_key;
+pub mod dev_ca;
 pub mod dev_keys;
 pub mod http;
 pub mod hygiene;

@@ -1,7 +1,10 @@
 //! A listener: connections, bounded in number and in time, ended gracefully.
 
+mod door;
 mod pace;
 mod places;
+mod proxy;
+mod socket;
 mod tls;
 
 use std::{
@@ -18,7 +21,7 @@ use http::Request;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
+    server::graceful::{GracefulShutdown, Watcher},
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -27,11 +30,16 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
+use door::Arrived;
 use pace::Paced;
-use places::{Open, TurnedAway};
+use places::Open;
 
+pub(crate) use door::{Caller, Door, Passage, Refusals};
 pub(crate) use places::{Places, places};
+pub(crate) use socket::Socket;
 pub(crate) use tls::serve_tls;
+
+use crate::seldom::Seldom;
 
 /// How long a client may take to send a request's head, idle time between requests included.
 const HEAD_WITHIN: Duration = Duration::from_secs(60);
@@ -59,48 +67,52 @@ pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves at most `places` connections at a time until `stop` turns true; then lets open requests end.
+/// What a connection has to go through at its door takes one of these places as well.
 ///
 /// Connections that nobody uses end after `linger`: whoever asks on one that is being closed does not
 /// learn whether the question was heard. By then the service should end each with its answer.
 pub(crate) async fn serve<S, F>(
-    listener: TcpListener,
+    door: Door,
     places: Places,
     mut stop: watch::Receiver<bool>,
     linger: Duration,
     service: S,
 ) where
-    S: Fn(IpAddr, Request<Body>) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Caller, Request<Body>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
-    let (all, by_client) = (Arc::new(Semaphore::new(places.all)), Open::default());
-    let (open, mut turned_away) = (GracefulShutdown::new(), TurnedAway::default());
-    let mut admit = |accepted: Option<Accepted>| {
-        let Some((stream, peer, place)) = accepted else {
+    let all = Arc::new(Semaphore::new(places.all));
+    let everybody = u32::try_from(places.all).unwrap_or(u32::MAX);
+    let shares = Arc::new(Shares {
+        places,
+        open: Open::default(),
+        turned_away: Seldom::default(),
+    });
+    let open = GracefulShutdown::new();
+    let admit = |accepted: Option<Accepted>| {
+        let Some((arrived, peer, place)) = accepted else {
             return;
         };
-        match by_client.count(peer.ip(), &places) {
-            Some(counted) => {
-                attend(&open, stream, peer, service.clone(), (place, counted));
-            }
-            None => turned_away.note(peer.ip()),
+        if let Some(counted) = shares.count(peer) {
+            let (shares, holds) = (Arc::clone(&shares), (place, counted));
+            begin(&open, arrived, peer, shares, service.clone(), holds);
         }
     };
     loop {
         tokio::select! {
-            accepted = accept_in_place(&listener, &all) => admit(accepted),
+            accepted = accept_in_place(&door, &all) => admit(accepted),
             _ = stop.wait_for(|stop| *stop) => break,
         }
     }
     // Who has connected already believes to be heard.
     for _ in 0..BACKLOG {
         // Outside of the budget of a task, which would end before the backlog does.
-        match tokio::task::unconstrained(accept_in_place(&listener, &all)).now_or_never() {
+        match tokio::task::unconstrained(accept_in_place(&door, &all)).now_or_never() {
             Some(accepted) => admit(accepted),
             None => break,
         }
     }
-    drop(listener);
-    let everybody = u32::try_from(places.all).unwrap_or(u32::MAX);
+    drop(door);
     if tokio::time::timeout(linger, all.acquire_many(everybody))
         .await
         .is_err()
@@ -108,6 +120,55 @@ pub(crate) async fn serve<S, F>(
         tracing::debug!("some connections are open that nobody uses");
     }
     end(open).await;
+}
+
+/// Who has how many of the places.
+struct Shares {
+    places: Places,
+    open: Open,
+    turned_away: Seldom,
+}
+
+impl Shares {
+    /// Counts one more connection of a client, unless it has its share already.
+    fn count(&self, client: IpAddr) -> Option<places::Counted> {
+        let counted = self.open.count(client, &self.places);
+        if counted.is_none()
+            && let Some(closed) = self.turned_away.due()
+        {
+            tracing::warn!(%client, closed, "a client has too many connections; more are closed");
+        }
+        counted
+    }
+}
+
+/// Takes one connection through its door and serves it, on a task of its own.
+fn begin<S, F>(
+    open: &GracefulShutdown,
+    arrived: Arrived,
+    peer: IpAddr,
+    shares: Arc<Shares>,
+    service: S,
+    holds: impl Send + 'static,
+) where
+    S: Fn(Caller, Request<Body>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    // A shutdown waits for who is at the door as well.
+    let watcher = open.watcher();
+    tokio::spawn(async move {
+        if let Some((stream, caller)) = arrived.enter(peer).await {
+            // Behind a proxy, the share is the client's.
+            let counted = match caller.client == peer {
+                true => Some(None),
+                false => shares.count(caller.client).map(Some),
+            };
+            if let Some(_counted) = counted {
+                converse(watcher, stream, caller, service).await;
+            }
+        }
+        drop(holds);
+    });
 }
 
 /// Serves one connection on a task of its own. What it `holds` is dropped with it.
@@ -119,11 +180,25 @@ fn attend<T, S, F>(
     holds: impl Send + 'static,
 ) where
     T: AsyncRead + AsyncWrite + Send + 'static,
-    S: Fn(IpAddr, Request<Body>) -> F + Send + Sync + 'static,
+    S: Fn(Caller, Request<Body>) -> F + Send + Sync + 'static,
+    F: Future<Output = Response> + Send + 'static,
+{
+    let watcher = open.watcher();
+    tokio::spawn(async move {
+        converse(watcher, stream, Caller::direct(peer.ip()), service).await;
+        drop(holds);
+    });
+}
+
+/// Answers requests on one connection until it ends.
+async fn converse<T, S, F>(watcher: Watcher, stream: T, caller: Caller, service: S)
+where
+    T: AsyncRead + AsyncWrite + Send + 'static,
+    S: Fn(Caller, Request<Body>) -> F + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let answer = service_fn(move |request: Request<Incoming>| {
-        let served = service(peer.ip(), request.map(Body::new));
+        let served = service(caller, request.map(Body::new));
         async move { Ok::<_, Infallible>(served.await) }
     });
     let mut stream = TimeoutStream::new(stream);
@@ -133,13 +208,9 @@ fn attend<T, S, F>(
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES)
         .serve_connection(TokioIo::new(Paced::new(Box::pin(stream))), answer);
-    let connection = open.watch(connection);
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(%error, "a connection ended early");
-        }
-        drop(holds);
-    });
+    if let Err(error) = watcher.watch(connection).await {
+        tracing::debug!(%error, "a connection ended early");
+    }
 }
 
 /// Lets open requests end.
@@ -149,12 +220,12 @@ async fn end(open: GracefulShutdown) {
     }
 }
 
-type Accepted = (TcpStream, SocketAddr, OwnedSemaphorePermit);
+type Accepted = (Arrived, IpAddr, OwnedSemaphorePermit);
 
-async fn accept_in_place(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
+async fn accept_in_place(door: &Door, places: &Arc<Semaphore>) -> Option<Accepted> {
     let place = Arc::clone(places).acquire_owned().await.ok()?;
-    let (stream, peer) = accept(listener).await?;
-    Some((stream, peer, place))
+    let (arrived, peer) = door.accept().await?;
+    Some((arrived, peer, place))
 }
 
 async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
@@ -166,10 +237,14 @@ async fn accept(listener: &TcpListener) -> Option<(TcpStream, SocketAddr)> {
             Some((stream, peer))
         }
         Err(error) => {
-            // Out of file handles, mostly: give connections time to end.
-            tracing::warn!(%error, "a connection was not accepted");
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            not_accepted(&error).await;
             None
         }
     }
+}
+
+/// Out of file handles, mostly: gives connections time to end.
+async fn not_accepted(error: &io::Error) {
+    tracing::warn!(%error, "a connection was not accepted");
+    tokio::time::sleep(Duration::from_millis(50)).await;
 }

@@ -2,12 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use strongroom_core::allowlist::canonical;
 use strongroom_raft::{DataDir, Node, NodeConfig};
 use strongroom_service::{
     Vault, VaultConfig,
@@ -26,10 +24,10 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 
 use crate::{
+    api_port::{self, ApiPort},
     backup_store::ConfiguredStore,
-    http::{self, App, BodyPlaces, Detached, HttpMetrics, Origins, PeerAddress, Streams},
     keyring,
-    listen::{self, Places},
+    listen::{self, Door, Passage, Places},
     raft_port,
     raft_tls::{RaftTls, TlsError},
     run_error::RunError,
@@ -54,8 +52,7 @@ fn runtime(name: &'static str, threads: usize) -> Result<Runtime, RunError> {
         .map_err(|error| RunError::Failed(format!("cannot start threads: {error}")))
 }
 
-/// Runs one node until `stop` turns true. `announce` is called with the API's address once it
-/// listens.
+/// Runs one node until `stop` turns true. `announce` is called once the API listens, with where it does.
 ///
 /// Raft has threads of its own: what a request waits for never delays a heartbeat.
 ///
@@ -64,7 +61,7 @@ fn runtime(name: &'static str, threads: usize) -> Result<Runtime, RunError> {
 pub fn run(
     settings: Settings,
     stop: watch::Receiver<bool>,
-    announce: impl FnOnce(SocketAddr) + Send,
+    announce: impl FnOnce(&str) + Send,
 ) -> Result<(), RunError> {
     let api = runtime(
         "api",
@@ -82,9 +79,10 @@ pub fn run(
 async fn start(
     settings: Settings,
     stop: watch::Receiver<bool>,
-    announce: impl FnOnce(SocketAddr) + Send,
+    announce: impl FnOnce(&str) + Send,
     raft: &Runtime,
 ) -> Result<(), RunError> {
+    let api_tls = api_port::open_tls(&settings.api)?;
     let targets = Arc::new(ConfiguredTargets::new(&settings.targets)?);
     let backups = settings.backup.as_ref().map(backups).transpose()?;
     let cluster_key = settings.cluster_key.as_ref();
@@ -97,12 +95,13 @@ async fn start(
     let tls = tls.map(|tls| keep_fresh(tls, raft));
     let data_dir = DataDir::open(&settings.data_dir, settings.node_id.as_str())?;
     refuse_a_random_key_over_data(&settings)?;
-    let api_listener = bind(settings.api_addr, "VAULT_API_ADDR")?;
-    let api_address = api_listener.local_addr().unwrap_or(settings.api_addr);
+    let api = ApiPort::bind(&settings.api, api_tls).await?;
+    let api_address = api.address.clone();
     let raft_listener = match &settings.raft {
         Some(listener) => {
             let address = listener.resolve().await.map_err(RunError::Settings)?;
-            Some(in_runtime(raft, async move { bind(address, "VAULT_RAFT_ADDR") }).await?)
+            let bind = async move { api_port::bind(address, "VAULT_RAFT_ADDR") };
+            Some(in_runtime(raft, bind).await?)
         }
         None => None,
     };
@@ -138,10 +137,10 @@ async fn start(
         if alone {
             until_ready(&vault, &stop).await;
         }
-        announce(api_address);
+        announce(&api_address);
     };
     let (close_api, api_closes) = watch::channel(false);
-    let serving = serve_api(&settings, Arc::clone(&vault), api_listener, api_closes);
+    let serving = api.serve(&settings, Arc::clone(&vault), api_closes);
     let draining = async {
         // An error means that nobody can ask any more: as good as a stop.
         let _ = stop.clone().wait_for(|stop| *stop).await;
@@ -215,7 +214,7 @@ fn serve_raft(
         None => {
             let places = Places::of_anybody(RAFT_CONNECTIONS);
             raft.spawn(listen::serve(
-                listener,
+                Door::Tcp(listener, Passage::default()),
                 places,
                 stop,
                 Duration::ZERO,
@@ -247,11 +246,6 @@ async fn until_ready(vault: &Vault, stop: &watch::Receiver<bool>) {
     }
 }
 
-fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, RunError> {
-    listen::bind(address)
-        .map_err(|error| RunError::Failed(format!("cannot listen on {address} ({key}): {error}")))
-}
-
 async fn in_runtime<T: Send + 'static>(
     runtime: &Runtime,
     work: impl Future<Output = T> + Send + 'static,
@@ -260,49 +254,6 @@ async fn in_runtime<T: Send + 'static>(
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
     }
-}
-
-async fn serve_api(
-    settings: &Settings,
-    vault: Arc<Vault>,
-    listener: TcpListener,
-    stop: watch::Receiver<bool>,
-) {
-    let app = Arc::new(App {
-        vault,
-        trusted_proxies: settings.trusted_proxies.clone(),
-        read_gate: settings.read_consistency,
-        request_timeout: settings.request_timeout,
-        metrics: HttpMetrics::new(),
-        body_places: BodyPlaces::default(),
-        origins: Origins {
-            hosts: settings.allowed_hosts.clone(),
-        },
-        streams: Streams::default(),
-        detached: Detached::default(),
-    });
-    let router = http::router(Arc::clone(&app));
-    let all = listen::places(crate::hygiene::raise_file_limit());
-    let proxies = settings.trusted_proxies.clone().unwrap_or_default();
-    let places = Places {
-        all,
-        of_one: all / 2,
-        // A proxy has everybody's connections, and this machine its own.
-        unlimited: Box::new(move |peer| {
-            let peer = canonical(peer);
-            peer.is_loopback() || proxies.contains(peer)
-        }),
-    };
-    let linger = match settings.peers.is_empty() {
-        true => Duration::ZERO,
-        false => settings.drain,
-    };
-    listen::serve(listener, places, stop, linger, move |peer, mut request| {
-        let (app, router) = (Arc::clone(&app), router.clone());
-        request.extensions_mut().insert(PeerAddress(peer));
-        async move { http::serve(&app, router, request).await }
-    })
-    .await;
 }
 
 fn backups(settings: &BackupSettings) -> Result<Backups, RunError> {

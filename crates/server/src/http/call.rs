@@ -25,9 +25,14 @@ use super::{
     client,
 };
 
-/// The address of a connection, put into every request by the listener.
+/// Where a connection comes from, put into every request by the listener.
 #[derive(Clone, Copy, Debug)]
-pub struct PeerAddress(pub IpAddr);
+pub struct PeerAddress {
+    /// Its other end.
+    pub peer: IpAddr,
+    /// Whom it was made for; the other end itself, unless a PROXY header says otherwise.
+    pub client: IpAddr,
+}
 
 /// When a request came, and its id.
 #[derive(Clone)]
@@ -112,7 +117,7 @@ where
 /// Everything but the body.
 async fn take_apart(app: &App, request: Request) -> Result<(Call, Body), VaultError> {
     let (parts, body) = request.into_parts();
-    let (Some(PeerAddress(peer)), Some(arrival)) = (
+    let (Some(PeerAddress { peer, client }), Some(arrival)) = (
         parts.extensions.get().copied(),
         parts.extensions.get::<Arrival>().cloned(),
     ) else {
@@ -121,12 +126,12 @@ async fn take_apart(app: &App, request: Request) -> Result<(Call, Body), VaultEr
     };
     let mut context = RequestContext::of_client(
         arrival.request_id,
-        canonical(peer),
+        canonical(client),
         canonical(peer),
         arrival.began + app.request_timeout,
         arrival.seen,
     );
-    match client::client_address(peer, &parts.headers, app.trusted_proxies.as_ref()) {
+    match client::client_address(client, &parts.headers, app.trusted_proxies.as_ref()) {
         Ok(client_ip) => context.client_ip = client_ip,
         Err(client::NoAddress) => {
             return app.vault.refuse_address(&context, "x-forwarded-for").await;

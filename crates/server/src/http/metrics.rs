@@ -11,7 +11,10 @@ use prometheus_client::{
 use strongroom_core::{Readiness, Replica};
 use strongroom_service::{Vault, VaultError};
 
+mod edge;
 mod keys;
+
+pub use edge::EdgeStats;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct RequestLabels {
@@ -34,6 +37,7 @@ struct ReasonLabels {
 pub struct HttpMetrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
+    edge: EdgeStats,
 }
 
 fn duration_histogram() -> Histogram {
@@ -44,17 +48,18 @@ fn duration_histogram() -> Histogram {
 
 impl Default for HttpMetrics {
     fn default() -> Self {
-        Self::new()
+        Self::new(EdgeStats::default())
     }
 }
 
 impl HttpMetrics {
-    /// Nothing counted yet.
+    /// Nothing counted yet but what the listeners count.
     #[must_use]
-    pub fn new() -> Self {
+    pub fn new(edge: EdgeStats) -> Self {
         Self {
             requests: Family::default(),
             durations: Family::new_with_constructor(duration_histogram),
+            edge,
         }
     }
 
@@ -93,6 +98,7 @@ impl HttpMetrics {
         );
         register_gates(&mut registry, vault);
         keys::register(&mut registry, vault);
+        edge::register(&mut registry, &self.edge);
         register_node(&mut registry, vault);
         let mut page = String::new();
         encode(&mut page, &registry).map_err(|_| VaultError::Internal)?;

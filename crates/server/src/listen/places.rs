@@ -4,7 +4,6 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{Arc, Mutex, PoisonError},
-    time::{Duration, Instant},
 };
 
 use strongroom_service::lockout::block;
@@ -20,9 +19,6 @@ pub(crate) fn places(file_limit: u64) -> usize {
         .max(file_limit / 2);
     usize::try_from(left.min(CONNECTIONS)).unwrap_or(1)
 }
-
-/// Between two lines about them.
-const SAID_EVERY: Duration = Duration::from_secs(10);
 
 /// How many connections there may be at a time.
 pub(crate) struct Places {
@@ -83,28 +79,6 @@ impl Drop for Counted {
             if *count == 0 {
                 open.remove(&self.client);
             }
-        }
-    }
-}
-
-/// Connections over a client's share. The log must not be flooded either.
-#[derive(Default)]
-pub(super) struct TurnedAway {
-    said: Option<Instant>,
-    since: u64,
-}
-
-impl TurnedAway {
-    pub(super) fn note(&mut self, client: IpAddr) {
-        self.since += 1;
-        let now = Instant::now();
-        if self
-            .said
-            .is_none_or(|said| now.saturating_duration_since(said) > SAID_EVERY)
-        {
-            let closed = self.since;
-            tracing::warn!(%client, closed, "a client has too many connections; more are closed");
-            (self.said, self.since) = (Some(now), 0);
         }
     }
 }

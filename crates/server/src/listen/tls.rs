@@ -21,7 +21,7 @@ use tokio::{
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
-use super::{accept, attend, end};
+use super::{Caller, accept, attend, end};
 use crate::seldom::Seldom;
 
 /// How long a handshake may take.
@@ -41,7 +41,7 @@ pub(crate) async fn serve_tls<S, F>(
     mut stop: watch::Receiver<bool>,
     service: S,
 ) where
-    S: Fn(IpAddr, Request<Body>) -> F + Clone + Send + Sync + 'static,
+    S: Fn(Caller, Request<Body>) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Response> + Send + 'static,
 {
     let (all, open) = (Arc::new(Semaphore::new(places)), GracefulShutdown::new());

@@ -8,7 +8,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fmt::{self, Write},
-    net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
     path::PathBuf,
     time::Duration,
@@ -21,6 +20,7 @@ use zeroize::Zeroizing;
 
 mod backup;
 mod docs;
+mod edge;
 mod net;
 mod rules;
 mod secrets;
@@ -34,6 +34,7 @@ mod unknown;
 
 pub use backup::BackupPlace;
 pub use docs::reference;
+pub use edge::{ApiSettings, ClientAuth, TlsSettings};
 pub use net::{HostPort, Peer, RaftListener, RaftPlaintext};
 pub use secrets::BootstrapToken;
 pub use targets::{PostgresTarget, Tls};
@@ -161,8 +162,8 @@ pub struct Settings {
     pub node_id: NodeName,
     /// All nodes, this one included; empty: a cluster of one.
     pub peers: Vec<Peer>,
-    /// The API's listener.
-    pub api_addr: SocketAddr,
+    /// Where the API is reached.
+    pub api: ApiSettings,
     /// The listener for other nodes; `None` without peers.
     pub raft: Option<RaftListener>,
     /// What nodes know each other by. Used with peers alone; `None`: they speak in the clear.

@@ -1,23 +1,20 @@
 //! What no row can know alone: rules over several settings, and the typed result.
 
 use std::{
-    net::SocketAddr,
     num::{NonZeroU32, NonZeroUsize},
     time::Duration,
 };
 
-use strongroom_core::Allowlist;
-
 use super::{
     AuditSettings, BackupSettings, Kms, KmsMode, KmsSettings, LockoutSettings, Problem,
-    RewrapSettings, Settings, SnapshotSettings,
+    RewrapSettings, Settings, SnapshotSettings, edge,
     net::{HostPort, Peer, RaftListener, RaftPlaintext},
     source::Source,
     table::Parsed,
     targets::Tls,
 };
 
-fn warning(key: &str, message: &str) -> Problem {
+pub(super) fn warning(key: &str, message: &str) -> Problem {
     Problem {
         key: key.to_owned(),
         message: message.to_owned(),
@@ -34,6 +31,7 @@ pub(super) fn assemble(
     let kms = kms(&parsed, source, warnings);
     let prewarm = prewarm(&parsed, warnings);
     let backup = backup(&parsed, source, warnings);
+    let api = edge::api(&parsed, source, warnings);
     let peers = parsed.peers.unwrap_or_default();
     let cluster_key = parsed.cluster_key;
     if cluster_key.is_some() && peers.is_empty() && !source.is_bad("VAULT_PEERS") {
@@ -42,12 +40,6 @@ pub(super) fn assemble(
     }
     let plaintext = plaintext(cluster_key.is_some(), parsed.raft_plaintext, source);
     let raft = raft(&peers, parsed.raft_addr, plaintext, &parsed.node_id, source);
-    proxies(
-        parsed.trust_proxy,
-        parsed.trusted_proxies.as_ref(),
-        source,
-        warnings,
-    );
     if peers.is_empty() && source.is_given("VAULT_RAFT_ADDR") && !source.is_bad("VAULT_PEERS") {
         warnings.push(warning(
             "VAULT_RAFT_ADDR",
@@ -64,12 +56,6 @@ pub(super) fn assemble(
         }
     }
 
-    let mut api_addr = parsed.api_addr?;
-    if let Some(port) = parsed.api_port.and_then(|port| u16::try_from(port).ok()) {
-        api_addr = SocketAddr::new(api_addr.ip(), port);
-        source.show("VAULT_API_ADDR", api_addr.to_string());
-    }
-    source.show("VAULT_API_PORT", api_addr.port().to_string());
     let data_dir = parsed.data_dir?;
     let audit_dir = parsed.audit_dir.unwrap_or_else(|| data_dir.join("audit"));
     source.show("VAULT_AUDIT_DIR", audit_dir.display().to_string());
@@ -77,7 +63,7 @@ pub(super) fn assemble(
     Some(Settings {
         node_id: parsed.node_id?,
         peers,
-        api_addr,
+        api: api?,
         cluster_key,
         raft,
         data_dir,
@@ -254,25 +240,5 @@ fn raft(
             source.problem("VAULT_RAFT_ADDR", message);
             None
         }
-    }
-}
-
-fn proxies(
-    trust: Option<bool>,
-    proxies: Option<&Allowlist>,
-    source: &mut Source,
-    warnings: &mut Vec<Problem>,
-) {
-    let none = proxies.is_none_or(Allowlist::is_empty);
-    if trust == Some(true) && none && !source.is_bad("VAULT_TRUSTED_PROXIES") {
-        source.problem(
-            "VAULT_TRUSTED_PROXIES",
-            "is needed with VAULT_TRUST_PROXY=true",
-        );
-    }
-    if trust == Some(false) && !none {
-        let message = "has no effect without VAULT_TRUST_PROXY=true: a proxy's own address counts \
-                       as the client's";
-        warnings.push(warning("VAULT_TRUSTED_PROXIES", message));
     }
 }

@@ -4,7 +4,7 @@
 //! No message repeats the text it refuses: the wrong variable is where pasted secrets end up. The
 //! lists of addresses are the exception, because there the text is what the operator looks for.
 
-use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
 
 use strongroom_core::{Allowlist, NodeName, ReadGate};
 use strongroom_service::audit::SyncPolicy;
@@ -158,19 +158,6 @@ impl Shape for Folder {
         } else {
             Ok(PathBuf::from(text))
         }
-    }
-}
-
-/// An address and a port to listen on.
-pub(super) struct Listen;
-
-impl Shape for Listen {
-    type Out = SocketAddr;
-    fn describe(&self) -> String {
-        "an address and a port, as in `0.0.0.0:8200` or `[::]:8200`".into()
-    }
-    fn parse(&self, text: &str) -> Result<SocketAddr, Vec<String>> {
-        text.parse().or_else(|_| self.refuse())
     }
 }
 

@@ -16,10 +16,11 @@ use zeroize::Zeroizing;
 use super::{
     KmsMode, LogFormat,
     backup::{BackupPlace, BackupUrl},
+    edge::{CLIENT_AUTH, ClientAuth, Listen, SocketPath},
     net::{HostPort, Peer, Peers, RaftListen, RaftPlaintext},
     secrets::{Bootstrap, BootstrapToken, ClusterKey, MasterKeys},
     shapes::{
-        Addresses, AuditSync, CONSISTENCY, Choice, Count, Flag, Folder, HostNames, KmsKey, Listen,
+        Addresses, AuditSync, CONSISTENCY, Choice, Count, Flag, Folder, HostNames, KmsKey,
         LogFilter, NodeId, Seconds, Shape, Size,
     },
     source::Source,
@@ -98,10 +99,20 @@ settings! {
         "This node's name; the only value that differs between nodes.";
     peers: Vec<Peer> = "VAULT_PEERS", Peers, Value(""), PUBLIC,
         "Raft addresses of all nodes, the same on each; the host may be a name, an IPv4 address or `[IPv6]`. `NODE_ID` must be among them. Empty: a cluster of one.";
-    api_addr: SocketAddr = "VAULT_API_ADDR", Listen, Value("0.0.0.0:8200"), PUBLIC,
-        "The API's listener.";
+    api_addr: Option<SocketAddr> = "VAULT_API_ADDR", Listen, Value("0.0.0.0:8200"), PUBLIC,
+        "The API's listener. `none`: `VAULT_API_SOCKET` alone.";
     api_port: u64 = "VAULT_API_PORT", Count(1, 65_535), Derived("the port of `VAULT_API_ADDR`"), PUBLIC,
         "The API's port alone; it replaces the port of `VAULT_API_ADDR`.";
+    api_socket: PathBuf = "VAULT_API_SOCKET", SocketPath, Value(""), PUBLIC,
+        "A Unix socket that the API listens on as well, with mode 0600. It speaks plain HTTP, and whoever opens it counts as 127.0.0.1. What a process that is gone has left there is replaced. Empty: none.";
+    tls_cert: PathBuf = "VAULT_TLS_CERT", Folder, Value(""), PUBLIC,
+        "The file with the API's certificate and the chain to its authority, as PEM; needs `VAULT_TLS_KEY`. With both, the port speaks TLS 1.3 and 1.2 and nothing else. Changed files are used without a restart, once they fit together. Empty: plain HTTP.";
+    tls_key: PathBuf = "VAULT_TLS_KEY", Folder, Value(""), PUBLIC,
+        "The file with that certificate's private key, as PEM.";
+    tls_client_ca: PathBuf = "VAULT_TLS_CLIENT_CA", Folder, Value(""), PUBLIC,
+        "The file with the authorities of clients, as PEM: a client's certificate must be of one of them. It opens nothing by itself: addresses and tokens are asked for as ever. Empty: clients are asked for none.";
+    tls_client_auth: ClientAuth = "VAULT_TLS_CLIENT_AUTH", CLIENT_AUTH, Derived("`required` with `VAULT_TLS_CLIENT_CA`"), PUBLIC,
+        "Whether every client has to show a certificate, or may come without.";
     raft_addr: HostPort = "VAULT_RAFT_ADDR", RaftListen, Derived("this node's entry in `VAULT_PEERS`"), PUBLIC,
         "The listener for other nodes. With `VAULT_CLUSTER_KEY` any address; without, it must be a loopback address unless `VAULT_RAFT_PLAINTEXT` says what protects it. Without `VAULT_PEERS` there is none.";
     cluster_key: WrappedClusterKey = "VAULT_CLUSTER_KEY", ClusterKey, Value(""), SENSITIVE,
@@ -118,8 +129,10 @@ settings! {
         "Who may read values, by address. Empty: nobody. An entry that does not parse stops the start.";
     trust_proxy: bool = "VAULT_TRUST_PROXY", Flag, Value("false"), PUBLIC,
         "Take the client's address from `X-Forwarded-For`; needs `VAULT_TRUSTED_PROXIES`.";
+    proxy_protocol: bool = "VAULT_PROXY_PROTOCOL", Flag, Value("false"), PUBLIC,
+        "Take the client's address from the PROXY header, version 2, that each of `VAULT_TRUSTED_PROXIES` has to send first; others must send none. Not together with `VAULT_TRUST_PROXY`.";
     trusted_proxies: Allowlist = "VAULT_TRUSTED_PROXIES", Addresses, Value(""), PUBLIC,
-        "The proxies. The client is the rightmost address of the header that is not one of them.";
+        "The proxies. With `VAULT_TRUST_PROXY` the client is the rightmost address of the header that is not one of them; with `VAULT_PROXY_PROTOCOL` the one that their header names, which must not be one of them either.";
     allowed_hosts: BTreeSet<String> = "VAULT_ALLOWED_HOSTS", HostNames, Value(""), PUBLIC,
         "The names that this server goes by: a request whose `Host` is another name is refused, so that no web page can have a browser read from here by a name of its own (DNS rebinding). Addresses always pass. Empty: any name.";
     read_consistency: ReadGate = "VAULT_READ_CONSISTENCY", CONSISTENCY, Value("local"), PUBLIC,

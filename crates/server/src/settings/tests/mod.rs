@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{Loaded, Problem, check, load, table::TABLE};
 
+mod edge;
 mod redaction;
 mod rules;
 mod values;

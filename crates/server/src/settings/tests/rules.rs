@@ -181,7 +181,7 @@ async fn a_name_is_judged_by_its_addresses() {
 #[test]
 fn the_port_alone_replaces_the_listeners_port() {
     let loaded = fine(&[("VAULT_API_ADDR", "[::1]:8200"), ("VAULT_API_PORT", "9000")]);
-    assert_eq!(loaded.settings.api_addr.to_string(), "[::1]:9000");
+    assert_eq!(loaded.settings.api.addr.unwrap().to_string(), "[::1]:9000");
     assert_eq!(shown(&loaded, "VAULT_API_ADDR"), "[::1]:9000");
     assert_eq!(shown(&fine(&[]), "VAULT_API_PORT"), "8200");
 }

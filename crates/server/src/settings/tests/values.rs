@@ -10,6 +10,9 @@ use super::{
     fine, problems,
 };
 
+/// One byte longer than the path of a socket may be.
+const LONG: &str = "/123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345/x";
+
 /// For every key, values it must refuse.
 const WRONG: &[(&str, &[&str])] = &[
     ("NODE_ID", &["a b", "a/b", "..", "a=b", "a,b", "ä"]),
@@ -46,7 +49,27 @@ const WRONG: &[(&str, &[&str])] = &[
             "1.2.3.4",
             "::1:80",
             "1.2.3.4:99999",
+            "none",
+            "None",
         ],
+    ),
+    (
+        "VAULT_API_SOCKET",
+        &[
+            "api.sock",
+            "./api.sock",
+            "/run/../api.sock",
+            "/run/",
+            "/a\0b",
+            LONG,
+        ],
+    ),
+    ("VAULT_TLS_CERT", &["a\0b"]),
+    ("VAULT_TLS_KEY", &["a\0b"]),
+    ("VAULT_TLS_CLIENT_CA", &["a\0b"]),
+    (
+        "VAULT_TLS_CLIENT_AUTH",
+        &["none", "Required", "true", "optional"],
     ),
     (
         "VAULT_API_PORT",
@@ -87,6 +110,7 @@ const WRONG: &[(&str, &[&str])] = &[
         ],
     ),
     ("VAULT_TRUST_PROXY", &["yes", "TRUE", "2", " true"]),
+    ("VAULT_PROXY_PROTOCOL", &["v2", "2", "TRUE"]),
     ("VAULT_TRUSTED_PROXIES", &["10.0.0.0/33", "x"]),
     ("VAULT_ALLOWED_HOSTS", &["a b", "a,,b", "http://a", "a:80"]),
     ("VAULT_READ_CONSISTENCY", &["strong", "Local"]),
@@ -218,7 +242,13 @@ fn the_defaults_are_those_of_the_contract() {
     let settings = fine(&[]).settings;
     assert_eq!(settings.node_id.as_str(), "1");
     assert!(settings.peers.is_empty() && settings.raft.is_none());
-    assert_eq!(settings.api_addr, SocketAddr::from(([0, 0, 0, 0], 8200)));
+    let api = ApiSettings {
+        addr: Some(SocketAddr::from(([0, 0, 0, 0], 8200))),
+        socket: None,
+        tls: None,
+        proxies: None,
+    };
+    assert_eq!(settings.api, api);
     assert_eq!(settings.data_dir.to_str(), Some("./data"));
     assert_eq!(settings.audit.dir.to_str(), Some("./data/audit"));
     assert_eq!(
