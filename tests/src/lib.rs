@@ -17,6 +17,7 @@ pub mod compare;
 pub mod faults;
 pub mod kms_cluster;
 pub mod load;
+pub mod metrics;
 pub mod node;
 pub mod postgres;
 pub mod raft_tls;

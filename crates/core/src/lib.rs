@@ -11,6 +11,7 @@ pub mod allowlist;
 pub mod backup;
 pub mod codec;
 pub mod command;
+pub mod durations;
 pub mod limits;
 pub mod name;
 pub mod outcome;
@@ -31,12 +32,13 @@ pub use access::{Access, Action, Capability, PathPattern, Permission, Role, Rule
 pub use admission::Admission;
 pub use allowlist::Allowlist;
 pub use command::{Command, Proposal};
+pub use durations::{Durations, DurationsReading};
 pub use name::{MountName, NameError, NodeName, RoleName, SecretName, TargetName, TokenName};
 pub use outcome::{Applied, Effect, Rejection};
 pub use position::{ClusterId, LogPosition};
 pub use replica::{
-    ClusterView, HandOverError, NodeView, ReadError, ReadGate, Readiness, RemoveError, Replica,
-    SubmitError, Submitted, VoterCount,
+    Agreement, ClusterView, HandOverError, NodeView, PeerLag, ReadError, ReadGate, Readiness,
+    RemoveError, Replica, SubmitError, Submitted, VoterCount,
 };
 pub use request::{Attempt, RequestId};
 pub use restore::RestoreId;

@@ -6,7 +6,9 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Applied, ClusterId, Command, LogPosition, LogTime, NodeName, RequestId, State};
+use crate::{
+    Applied, ClusterId, Command, DurationsReading, LogPosition, LogTime, NodeName, RequestId, State,
+};
 
 /// A future that the port returns; boxed, so that the port is usable as `dyn Replica`.
 pub type PortFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -125,6 +127,54 @@ pub struct VoterCount {
     pub reachable: u64,
     /// How many more may fail with the quorum still standing.
     pub failure_tolerance: u64,
+}
+
+/// How far another member is behind the leader.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerLag {
+    /// Its name, `NODE_ID`.
+    pub name: String,
+    /// Entries of the leader's log that it is not known to have stored.
+    pub entries: u64,
+}
+
+/// This node's part in the agreement, for metrics. Counters are since its start.
+#[derive(Clone, Default, Debug)]
+pub struct Agreement {
+    /// The current term.
+    pub term: u64,
+    /// Whether it knows of a leader that is heard.
+    pub has_leader: bool,
+    /// The last entry in its log.
+    pub last_log_index: u64,
+    /// The last entry that it knows to be committed.
+    pub committed_index: u64,
+    /// The last entry in its newest snapshot.
+    pub snapshot_index: u64,
+    /// The last entry that it has removed from its log.
+    pub purged_index: u64,
+    /// How often it has stood for election.
+    pub elections: u64,
+    /// How often it has seen another node, or none, lead than before.
+    pub leader_changes: u64,
+    /// From handing entries to the store until they are durable.
+    pub appends: DurationsReading,
+    /// From proposing an entry, as the leader, until it is applied.
+    pub commits: DurationsReading,
+    /// Barriers of the store: what makes writes durable.
+    pub syncs: DurationsReading,
+    /// Bytes of the store on disk.
+    pub store_bytes: u64,
+    /// Snapshots written.
+    pub snapshots: DurationsReading,
+    /// Snapshots that could not be written or installed.
+    pub snapshot_failures: u64,
+    /// Snapshots of the leader's that were installed.
+    pub snapshots_installed: u64,
+    /// Bytes of the newest snapshot.
+    pub snapshot_bytes: u64,
+    /// While it leads: how far the others are behind.
+    pub lags: Vec<PeerLag>,
 }
 
 /// Whether a node can do its whole job.
@@ -282,6 +332,9 @@ pub trait Replica: Send + Sync + 'static {
 
     /// The voters as this node found them some seconds ago at most. `None` before it has asked.
     fn voters(&self) -> Option<VoterCount>;
+
+    /// This node's part in the agreement, for metrics. Never waits.
+    fn agreement(&self) -> Agreement;
 
     /// While this node leads: a voter that has not answered it for `silent`, in which it has had a
     /// quorum all the time, and that the others can do without: three voters that answer remain.

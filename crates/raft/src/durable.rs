@@ -35,6 +35,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use strongroom_core::Durations;
+
 use crate::{files, keys::Key};
 
 /// Size of sled's segments.
@@ -146,6 +148,8 @@ pub(crate) struct Disk {
     db_file: File,
     barrier: Barrier,
     unsynced: AtomicUsize,
+    /// Barriers that have returned.
+    pub(crate) syncs: Durations,
     dir: PathBuf,
     /// Held for its lock on the data directory; released last.
     _lock: File,
@@ -174,6 +178,7 @@ impl Disk {
             db_file,
             barrier,
             unsynced: AtomicUsize::new(0),
+            syncs: Durations::default(),
             dir,
             _lock: lock,
         };
@@ -250,6 +255,7 @@ impl Disk {
 
     /// Makes everything written so far durable.
     pub(crate) fn barrier(&self) -> Result<(), DiskError> {
+        let began = Instant::now();
         self.unsynced.store(0, Ordering::Relaxed);
         self.db.flush()?;
         if self.barrier == Barrier::Full {
@@ -257,6 +263,7 @@ impl Disk {
                 .sync_data()
                 .map_err(|e| DiskError(format!("fdatasync: {e}")))?;
         }
+        self.syncs.note(began.elapsed());
         Ok(())
     }
 

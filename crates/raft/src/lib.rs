@@ -2,7 +2,7 @@
 //!
 //! Nothing here knows plaintext, keys, the HTTP API or who may do what. sled is named in `durable.rs`
 //! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `incoming`, `formation`, `joining`,
-//! `membership`, `removal`, `voters`, `election`, `upkeep`; then the store:
+//! `membership`, `removal`, `voters`, `election`, `upkeep`, `meters`; then the store:
 //! `durable`, `writer`, `mark`, `log_store`, `machine`, `snapshot_files`; then trouble: `damage`, `epoch`,
 //! `recover`.
 
@@ -30,6 +30,7 @@ pub mod log_store;
 pub mod machine;
 mod mark;
 mod membership;
+mod meters;
 mod network;
 pub mod node;
 mod proposer;

@@ -22,6 +22,7 @@ use crate::{
     formats::Asked,
     identity::{DataDir, Identity},
     incoming::Incoming,
+    meters::Meters,
     network::{AddressBook, Network},
     proposer::Proposer,
     read_index::{Floor, ReadIndex},
@@ -119,6 +120,7 @@ pub(crate) struct Inner {
     pub(crate) contact: Contact,
     pub(crate) incoming: Incoming,
     pub(crate) heard: Heard,
+    pub(crate) meters: Meters,
     /// One change of the membership at a time.
     pub(crate) admitting: tokio::sync::Mutex<()>,
     /// Where a damaged store was set aside at this start.
@@ -201,6 +203,7 @@ impl Node {
             contact: Contact::default(),
             incoming: Incoming::default(),
             heard: Heard::default(),
+            meters: Meters::default(),
             admitting: tokio::sync::Mutex::default(),
             set_aside: opened.set_aside,
             hurried: AtomicUsize::new(0),
@@ -217,6 +220,7 @@ impl Node {
         epoch::start(&inner);
         crate::upkeep::start(&inner);
         crate::voters::start(&inner);
+        crate::meters::start(&inner);
         tokio::spawn(watch_core(Arc::downgrade(&inner)));
         Ok(Self { inner })
     }

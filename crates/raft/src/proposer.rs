@@ -3,9 +3,9 @@
 //! While an entry is on its way to the disks, the next commands gather; so one disk sync and one
 //! message carry as many commands as there are writers waiting, without a timer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
-use strongroom_core::{Attempt, Command, Proposal, Submitted, limits};
+use strongroom_core::{Attempt, Command, Durations, DurationsReading, Proposal, Submitted, limits};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 use crate::{
@@ -40,14 +40,22 @@ struct Waiting {
 #[derive(Clone)]
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Waiting>,
+    /// Entries that were applied, from when they were proposed.
+    commits: Arc<Durations>,
 }
 
 impl Proposer {
     /// Starts the gathering task on the current runtime.
     pub(crate) fn start(raft: Raft, view: View) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        tokio::spawn(gather(raft, view, waiting));
-        Self { queue }
+        let commits = Arc::new(Durations::default());
+        tokio::spawn(gather(raft, view, waiting, Arc::clone(&commits)));
+        Self { queue, commits }
+    }
+
+    /// How long entries took from being proposed to being applied.
+    pub(crate) fn commits(&self) -> DurationsReading {
+        self.commits.read()
     }
 
     /// Replicates one command. Cancelling the future does not cancel the command.
@@ -70,7 +78,12 @@ impl Proposer {
     }
 }
 
-async fn gather(raft: Raft, view: View, mut waiting: mpsc::Receiver<Waiting>) {
+async fn gather(
+    raft: Raft,
+    view: View,
+    mut waiting: mpsc::Receiver<Waiting>,
+    commits: Arc<Durations>,
+) {
     let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
     let mut held_over = None;
     loop {
@@ -86,9 +99,9 @@ async fn gather(raft: Raft, view: View, mut waiting: mpsc::Receiver<Waiting>) {
         };
         let (batch, surplus) = fill(first, &mut waiting);
         held_over = surplus;
-        let (raft, view) = (raft.clone(), view.clone());
+        let (raft, view, commits) = (raft.clone(), view.clone(), Arc::clone(&commits));
         tokio::spawn(async move {
-            propose_batch(&raft, &view, batch).await;
+            propose_batch(&raft, &view, batch, &commits).await;
             drop(permit);
         });
     }
@@ -109,7 +122,7 @@ fn fill(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> (Vec<Waiting>,
     (batch, None)
 }
 
-async fn propose_batch(raft: &Raft, view: &View, batch: Vec<Waiting>) {
+async fn propose_batch(raft: &Raft, view: &View, batch: Vec<Waiting>, commits: &Durations) {
     // Whoever gave up meanwhile was told that nothing happened or that it may: leaving the command
     // out is right in both cases.
     let ((commands, attempts), replies): ((Vec<_>, Vec<_>), Vec<_>) = batch
@@ -133,6 +146,7 @@ async fn propose_batch(raft: &Raft, view: &View, batch: Vec<Waiting>) {
         commands,
         attempts,
     };
+    let began = Instant::now();
     let written = tokio::select! {
         written = raft.client_write(proposal) => written,
         // openraft never answers for an entry that a snapshot took the place of.
@@ -140,6 +154,7 @@ async fn propose_batch(raft: &Raft, view: &View, batch: Vec<Waiting>) {
     };
     match written {
         Ok(response) if response.data.len() == replies.len() => {
+            commits.note(began.elapsed());
             let position = position(&response.log_id);
             for (reply, applied) in replies.into_iter().zip(response.data) {
                 // A closed channel: nobody waits for this answer any more.

@@ -7,8 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use strongroom_core::{
-    ClusterView, Command, HandOverError, LogPosition, LogTime, NodeName, ReadError, ReadGate,
-    Readiness, RemoveError, Replica, RequestId, State, SubmitError, Submitted, VoterCount,
+    Agreement, ClusterView, Command, HandOverError, LogPosition, LogTime, NodeName, ReadError,
+    ReadGate, Readiness, RemoveError, Replica, RequestId, State, SubmitError, Submitted,
+    VoterCount,
     replica::{Answerer, PortFuture},
 };
 
@@ -159,6 +160,10 @@ impl Replica for Node {
 
     fn voters(&self) -> Option<VoterCount> {
         self.inner.heard.count()
+    }
+
+    fn agreement(&self) -> Agreement {
+        crate::meters::agreement(&self.inner)
     }
 
     fn dead_voter(&self, silent: Duration) -> Option<String> {

@@ -5,10 +5,14 @@ use std::{
     io::{self, BufReader, BufWriter, Seek, Write},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
-use strongroom_core::State;
+use strongroom_core::{Durations, DurationsReading, State};
 use tokio::sync::watch;
 
 use crate::{
@@ -38,6 +42,9 @@ pub struct SnapshotFiles {
     current: Mutex<Option<Current>>,
     /// The file that a snapshot is being received into.
     incoming: Mutex<Option<PathBuf>>,
+    written: Durations,
+    installed: AtomicU64,
+    failures: AtomicU64,
 }
 
 struct Current {
@@ -72,6 +79,9 @@ impl SnapshotFiles {
             kept: watch::Sender::new(Kept::default()),
             current: Mutex::new(None),
             incoming: Mutex::new(None),
+            written: Durations::default(),
+            installed: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
         };
         let Some(newest) = paths.pop() else {
             return Ok((files, None));
@@ -94,6 +104,18 @@ impl SnapshotFiles {
     #[must_use]
     pub fn kept(&self) -> watch::Receiver<Kept> {
         self.kept.subscribe()
+    }
+
+    /// How long writing snapshots took.
+    #[must_use]
+    pub fn written(&self) -> DurationsReading {
+        self.written.read()
+    }
+
+    /// Snapshots that were installed, and those that could not be written or installed.
+    #[must_use]
+    pub fn installed_and_failed(&self) -> (u64, u64) {
+        (self.installed.load(Relaxed), self.failures.load(Relaxed))
     }
 
     fn note_kept(&self, meta: &SnapshotMeta) {
@@ -151,6 +173,16 @@ impl SnapshotFiles {
     /// # Errors
     /// When the file system refuses; what was there before stays.
     pub fn write(&self, meta: &SnapshotMeta, state: &State) -> io::Result<(SnapshotMeta, File)> {
+        let began = Instant::now();
+        let written = self.try_write(meta, state);
+        match &written {
+            Ok(_) => self.written.note(began.elapsed()),
+            Err(_) => drop(self.failures.fetch_add(1, Relaxed)),
+        }
+        written
+    }
+
+    fn try_write(&self, meta: &SnapshotMeta, state: &State) -> io::Result<(SnapshotMeta, File)> {
         let (path, file) = self.temporary("building")?;
         let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
         let written = snapshot_codec::write(&mut writer, meta, state)
@@ -178,6 +210,11 @@ impl SnapshotFiles {
     /// See [`SnapshotError`]; what was there before stays.
     pub fn install(&self, file: File, meta: &SnapshotMeta) -> Result<State, SnapshotError> {
         let installed = self.try_install(file, meta);
+        let counter = match &installed {
+            Ok(_) => &self.installed,
+            Err(_) => &self.failures,
+        };
+        counter.fetch_add(1, Relaxed);
         if installed.is_err() {
             // Who waits for it to purge the log must not wait for ever.
             self.kept.send_modify(|kept| kept.failed = true);

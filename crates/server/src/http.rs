@@ -86,6 +86,7 @@ pub fn router(app: Arc<App>) -> Router {
 pub async fn serve(app: &Arc<App>, router: Router, mut request: Request) -> Response {
     let request_id = strongroom_service::context::new_request_id();
     let began = Instant::now();
+    let _under_way = app.metrics.begin();
     let seen = Seen::default();
     request.extensions_mut().insert(call::Arrival {
         request_id: request_id.clone(),

@@ -14,6 +14,7 @@ use crate::{
     context::RequestContext,
     error::VaultError,
     operation::Operation,
+    stats::Gate,
     status,
     vault::{Event, Vault},
 };
@@ -159,6 +160,7 @@ impl Vault {
         let decided = self.decide::<A>(&context, token, &target, &mut actor).await;
         match decided {
             Ok((actor, role, state)) => {
+                self.stats.admitted(Gate::Token);
                 let (actor, operation) = (actor.to_string(), PhantomData);
                 let key = context.idempotency_key.as_ref();
                 context.request =
@@ -269,6 +271,7 @@ impl Vault {
         target: &str,
     ) -> Result<Reader, VaultError> {
         if self.may_read(&context) {
+            self.stats.admitted(Gate::Address);
             return Ok(Reader { context });
         }
         let what = (READER, action, target);

@@ -23,6 +23,7 @@ mod refusals;
 pub mod rewrap;
 pub mod roles;
 mod rotation;
+pub mod rounds;
 pub mod secrets;
 pub mod stats;
 pub mod status;

@@ -20,7 +20,7 @@ use strongroom_seal::{Plaintext, generate_value};
 
 use crate::{
     authorize::Authorized, context::RequestContext, error::VaultError, operation::Rotate, payload,
-    secrets::Written, vault::Vault,
+    rounds::Worker, secrets::Written, vault::Vault,
 };
 
 /// How long one rotation by the worker may take.
@@ -245,6 +245,7 @@ pub(crate) async fn worker(weak: Weak<Vault>) {
                 })
                 .buffer_unordered(SIDE_BY_SIDE);
             while let Some((name, done)) = rotations.next().await {
+                vault.rounds.note(Worker::Rotation, done.is_ok());
                 if let Err(error) = done {
                     tracing::warn!(%name, %error, "a due rotation failed; it will be tried again");
                     left_alone.insert(name, Instant::now() + RETRY);

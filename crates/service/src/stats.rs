@@ -1,6 +1,11 @@
 //! What gates and use cases have done, counted.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Instant,
+};
+
+use strongroom_core::{Durations, DurationsReading};
 
 use crate::VaultError;
 
@@ -15,6 +20,13 @@ pub struct Stats {
     lockouts: AtomicU64,
     applied_to_target: AtomicU64,
     target_failures: AtomicU64,
+    admitted_address: AtomicU64,
+    admitted_token: AtomicU64,
+    unrecorded_refusals: AtomicU64,
+    seals: Durations,
+    opens: Durations,
+    seal_failures: AtomicU64,
+    open_failures: AtomicU64,
 }
 
 /// A reading of [`Stats`].
@@ -36,6 +48,27 @@ pub struct StatsReading {
     pub applied_to_target: u64,
     /// Tries of that which did not work.
     pub target_failures: u64,
+    /// Requests let in by address.
+    pub admitted_address: u64,
+    /// Requests let in by token and role.
+    pub admitted_token: u64,
+    /// Refusals that were too many to be recorded one by one.
+    pub unrecorded_refusals: u64,
+    /// Versions sealed; KMS is asked before.
+    pub seals: DurationsReading,
+    /// Versions opened; KMS is asked before.
+    pub opens: DurationsReading,
+    /// Versions that could not be sealed.
+    pub seal_failures: u64,
+    /// Versions that could not be opened with their data key.
+    pub open_failures: u64,
+}
+
+/// A gate that lets requests in.
+#[derive(Clone, Copy)]
+pub(crate) enum Gate {
+    Address,
+    Token,
 }
 
 impl Stats {
@@ -53,6 +86,28 @@ impl Stats {
             false => &self.target_failures,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn admitted(&self, gate: Gate) {
+        let counter = match gate {
+            Gate::Address => &self.admitted_address,
+            Gate::Token => &self.admitted_token,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn refused_unrecorded(&self) {
+        self.unrecorded_refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts one sealing, and how long it took.
+    pub(crate) fn sealing<T, E>(&self, seal: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        timed(&self.seals, &self.seal_failures, seal)
+    }
+
+    /// Counts one opening, and how long it took.
+    pub(crate) fn opening<T, E>(&self, open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        timed(&self.opens, &self.open_failures, open)
     }
 
     pub(crate) fn refused(&self, error: &VaultError) {
@@ -79,6 +134,27 @@ impl Stats {
             lockouts: get(&self.lockouts),
             applied_to_target: get(&self.applied_to_target),
             target_failures: get(&self.target_failures),
+            admitted_address: get(&self.admitted_address),
+            admitted_token: get(&self.admitted_token),
+            unrecorded_refusals: get(&self.unrecorded_refusals),
+            seals: self.seals.read(),
+            opens: self.opens.read(),
+            seal_failures: get(&self.seal_failures),
+            open_failures: get(&self.open_failures),
         }
     }
+}
+
+fn timed<T, E>(
+    durations: &Durations,
+    failures: &AtomicU64,
+    work: impl FnOnce() -> Result<T, E>,
+) -> Result<T, E> {
+    let began = Instant::now();
+    let done = work();
+    durations.note(began.elapsed());
+    if done.is_err() {
+        failures.fetch_add(1, Ordering::Relaxed);
+    }
+    done
 }

@@ -25,6 +25,7 @@ use crate::{
     lockout::{Lockout, LockoutPolicy},
     refusals::Refusals,
     rewrap::{Progress, RewrapPolicy},
+    rounds::Rounds,
     secrets::NameLocks,
     stats::Stats,
     status,
@@ -69,6 +70,7 @@ pub struct Vault {
     pub(crate) targets: Arc<dyn Targets>,
     pub(crate) backups: Option<Backups>,
     pub(crate) backups_progress: BackupProgress,
+    pub(crate) rounds: Rounds,
     stopping: AtomicBool,
 }
 
@@ -101,6 +103,7 @@ impl Vault {
             targets,
             backups: None,
             backups_progress: BackupProgress::default(),
+            rounds: Rounds::default(),
             stopping: AtomicBool::new(false),
         }
     }
@@ -122,6 +125,12 @@ impl Vault {
     #[must_use]
     pub fn stats(&self) -> &Stats {
         &self.stats
+    }
+
+    /// What workers have done.
+    #[must_use]
+    pub fn rounds(&self) -> &Rounds {
+        &self.rounds
     }
 
     /// The data keys and their service.
@@ -243,6 +252,7 @@ impl Vault {
         let token = (![NOBODY, READER].contains(&actor)).then_some(actor);
         let now = Instant::now();
         if !self.refusals.is_recorded(context.client_ip, token, now) {
+            self.stats.refused_unrecorded();
             return match error {
                 VaultError::Unauthenticated
                 | VaultError::AddressNotAllowed

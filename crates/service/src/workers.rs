@@ -13,7 +13,9 @@ use crate::{
     audit::NODE,
     backup, cluster,
     context::RequestContext,
-    kms_health, nodes, prewarm, refusals, rewrap, rotation, targets,
+    kms_health, nodes, prewarm, refusals, rewrap, rotation,
+    rounds::Worker,
+    targets,
     vault::{Event, Vault},
     watch,
 };
@@ -71,6 +73,9 @@ fn supervise<F>(
                 return;
             }
             tracing::error!(worker = name, "a worker panicked, and begins anew");
+            if let Some(vault) = weak.upgrade() {
+                vault.rounds.panicked();
+            }
             tokio::time::sleep(AFTER_PANIC).await;
         }
     });
@@ -117,6 +122,7 @@ async fn bootstrap(vault: &Vault, fingerprint: TokenFingerprint) {
         Ok(Applied::Rejected(_)) => ("failed", None),
         Err(_) => ("unknown", None),
     };
+    vault.rounds.note(Worker::Bootstrap, outcome == "done");
     tracing::info!(outcome, "proposed the bootstrap token");
     if let Err(error) = vault.record(&context, event(outcome, status)).await {
         tracing::error!(%error, "the end of the bootstrap is not in the audit trail");

@@ -7,11 +7,15 @@ mod window;
 use std::{
     ops::Range,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU64},
+    sync::{
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use openraft::{AnyError, LogState};
 use serde::de::DeserializeOwned;
+use strongroom_core::{Durations, DurationsReading};
 use tokio::sync::{oneshot, watch};
 
 use crate::{
@@ -44,6 +48,10 @@ struct Shared {
     /// Number of the last append that is durable.
     durable: Arc<AtomicU64>,
     disk: Arc<Disk>,
+    /// Appends that became durable.
+    appended: Arc<Durations>,
+    /// The last entry that openraft has called committed.
+    committed: AtomicU64,
     /// How far the snapshots on disk go.
     kept: OnceLock<watch::Receiver<Kept>>,
 }
@@ -86,11 +94,31 @@ impl LogStore {
             appends: AtomicU64::new(0),
             durable: Arc::new(AtomicU64::new(0)),
             disk,
+            appended: Arc::default(),
+            committed: AtomicU64::new(0),
             kept: OnceLock::new(),
         };
         Ok(Self {
             shared: Arc::new(shared),
         })
+    }
+
+    /// How long appends took to become durable.
+    #[must_use]
+    pub fn appended(&self) -> DurationsReading {
+        self.shared.appended.read()
+    }
+
+    /// How long barriers took.
+    #[must_use]
+    pub fn synced(&self) -> DurationsReading {
+        self.shared.disk.syncs.read()
+    }
+
+    /// The last entry known to be committed, as far as openraft has said since the start.
+    #[must_use]
+    pub fn committed(&self) -> u64 {
+        self.shared.committed.load(Ordering::Relaxed)
     }
 
     /// The vote on disk, for the node to know before openraft starts whether it belongs to a cluster.

@@ -4,6 +4,7 @@ use std::{
     fmt::Debug,
     ops::{Bound, Range, RangeBounds},
     sync::{Arc, atomic::Ordering},
+    time::Instant,
 };
 
 use openraft::{
@@ -86,6 +87,8 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     /// Rides in the next barrier: losing it costs a replay's length, never an entry.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
+        let index = committed.map_or(0, |id| id.index);
+        self.shared.committed.fetch_max(index, Ordering::Relaxed);
         let change = value(Key::COMMITTED, &committed).map_err(StorageIoError::write_logs)?;
         self.shared.writer.submit_lazily(vec![change]);
         Ok(())
@@ -130,8 +133,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         window.shrink(durable);
         let mark = Arc::clone(&self.shared.durable);
+        let (appended, began) = (Arc::clone(&self.shared.appended), Instant::now());
         let done = move |result: Result<(), StoreFailed>| {
             if result.is_ok() {
+                appended.note(began.elapsed());
                 mark.fetch_max(number, Ordering::Release);
             }
             callback.log_io_completed(result.map_err(Into::into));

@@ -1,6 +1,9 @@
 //! Prometheus metrics: requests counted here, everything else read from its owner when asked.
 
-use std::{sync::atomic::AtomicU64, time::Duration};
+use std::{
+    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    time::Duration,
+};
 
 use http::{Method, StatusCode};
 use prometheus_client::{
@@ -11,8 +14,13 @@ use prometheus_client::{
 use strongroom_core::{Readiness, Replica};
 use strongroom_service::{Vault, VaultError};
 
+mod agreement;
+mod durations;
 mod edge;
+mod gates;
 mod keys;
+mod process;
+mod work;
 
 pub use edge::EdgeStats;
 
@@ -28,16 +36,21 @@ struct RouteLabels {
     route: String,
 }
 
-#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
-struct ReasonLabels {
-    reason: &'static str,
-}
-
 /// Requests by route, method and status; durations by route. Labels are bounded by the route table.
 pub struct HttpMetrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     edge: EdgeStats,
+    in_flight: AtomicI64,
+}
+
+/// A request that is being answered, until it is dropped.
+pub(super) struct InFlight<'a>(&'a AtomicI64);
+
+impl Drop for InFlight<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 fn duration_histogram() -> Histogram {
@@ -60,7 +73,14 @@ impl HttpMetrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(duration_histogram),
             edge,
+            in_flight: AtomicI64::new(0),
         }
+    }
+
+    /// Counts a request as under way until what is returned is dropped.
+    pub(super) fn begin(&self) -> InFlight<'_> {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+        InFlight(&self.in_flight)
     }
 
     pub(super) fn observe(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
@@ -85,7 +105,9 @@ impl HttpMetrics {
 
     /// The page that Prometheus reads.
     pub(super) fn page(&self, vault: &Vault) -> Result<String, VaultError> {
-        let mut registry = Registry::with_prefix("strongroom");
+        let mut all = Registry::default();
+        process::register(&mut all);
+        let registry = all.sub_registry_with_prefix("strongroom");
         registry.register(
             "http_requests",
             "Requests by route, method and status",
@@ -96,12 +118,21 @@ impl HttpMetrics {
             "Time from request to response",
             self.durations.clone(),
         );
-        register_gates(&mut registry, vault);
-        keys::register(&mut registry, vault);
-        edge::register(&mut registry, &self.edge);
-        register_node(&mut registry, vault);
+        let in_flight = self.in_flight.load(Ordering::Relaxed);
+        gauge(
+            registry,
+            "http_requests_in_flight",
+            "Requests that are being answered, this one and those that wait for a newer version included",
+            u64::try_from(in_flight).unwrap_or_default(),
+        );
+        gates::register(registry, vault);
+        work::register(registry, vault);
+        keys::register(registry, vault);
+        edge::register(registry, &self.edge);
+        agreement::register(registry, vault);
+        register_node(registry, vault);
         let mut page = String::new();
-        encode(&mut page, &registry).map_err(|_| VaultError::Internal)?;
+        encode(&mut page, &all).map_err(|_| VaultError::Internal)?;
         Ok(page)
     }
 }
@@ -116,72 +147,6 @@ fn gauge(registry: &mut Registry, name: &str, help: &str, value: u64) {
     let gauge = Gauge::<i64>::default();
     gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
     registry.register(name, help, gauge);
-}
-
-fn register_gates(registry: &mut Registry, vault: &Vault) {
-    let gates = vault.stats().read();
-    let refusals = Family::<ReasonLabels, Counter>::default();
-    for (reason, count) in [
-        ("address", gates.refused_address),
-        ("token", gates.refused_token),
-        ("permission", gates.refused_permission),
-        ("lockout", gates.refused_lockout),
-    ] {
-        refusals
-            .get_or_create(&ReasonLabels { reason })
-            .inc_by(count);
-    }
-    registry.register("refusals", "Requests refused, by reason", refusals);
-    counter(registry, "values_read", "Values handed out", gates.reads);
-    counter(
-        registry,
-        "target_rotations",
-        "Values that this node applied to a target",
-        gates.applied_to_target,
-    );
-    counter(
-        registry,
-        "target_failures",
-        "Tries to apply a value to a target that did not work",
-        gates.target_failures,
-    );
-    counter(
-        registry,
-        "lockouts",
-        "Addresses locked out after wrong tokens",
-        gates.lockouts,
-    );
-    let audit = vault.audit().stats();
-    counter(
-        registry,
-        "audit_records",
-        "Audit records written",
-        audit.records,
-    );
-    counter(
-        registry,
-        "audit_batches",
-        "Writes that carried them",
-        audit.batches,
-    );
-    counter(
-        registry,
-        "audit_syncs",
-        "Disk syncs of the audit trail",
-        audit.syncs,
-    );
-    counter(
-        registry,
-        "audit_failures",
-        "Failed writes, syncs and repairs of the audit trail",
-        audit.failures,
-    );
-    gauge(
-        registry,
-        "audit_healthy",
-        "1 while the audit trail can be written",
-        u64::from(vault.audit().healthy()),
-    );
 }
 
 fn register_node(registry: &mut Registry, vault: &Vault) {

@@ -19,6 +19,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use strongroom_core::DurationsReading;
 use tokio::sync::{Semaphore, oneshot};
 
 mod chain;
@@ -28,6 +29,7 @@ mod record;
 mod recover;
 #[cfg(test)]
 mod tests;
+mod timed;
 mod trail;
 mod verify;
 mod writer;
@@ -37,6 +39,7 @@ pub use read::PAGE_RECORDS;
 pub use record::Entry;
 pub use verify::{Beginning, FirstBad, HeadCheck, VerifyReport, verify, verify_from};
 
+use timed::Timed;
 use trail::{Disk, RealDisk, Trail};
 use writer::{Clock, Request, Shared, Writer};
 
@@ -112,6 +115,10 @@ pub struct AuditStats {
     pub failures: u64,
     /// The last record's number.
     pub last_seq: u64,
+    /// How long writes took.
+    pub write_took: DurationsReading,
+    /// How long syncs took.
+    pub sync_took: DurationsReading,
 }
 
 /// The trail. Clones share it; the last one to go syncs what is left.
@@ -147,9 +154,10 @@ impl Audit {
         };
         let lock = files::claim(&dir).map_err(failed)?;
         let lock = lock.ok_or_else(|| AuditError::InUse(dir.clone()))?;
+        let (disk, took) = Timed::new(disk);
         let trail = Trail::open(dir.clone(), config.node, config.file_bytes, disk);
         let trail = trail.map_err(failed)?;
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(Shared::new(took));
         shared.last_seq.store(trail.last_seq(), Ordering::Release);
         shared.syncs.store(trail.syncs, Ordering::Relaxed);
         let clock = Clock(Instant::now());
@@ -253,6 +261,8 @@ impl Audit {
             syncs: shared.syncs.load(Ordering::Relaxed),
             failures: shared.failures.load(Ordering::Relaxed),
             last_seq: shared.last_seq.load(Ordering::Acquire),
+            write_took: shared.took.writes.read(),
+            sync_took: shared.took.syncs.read(),
         }
     }
 }

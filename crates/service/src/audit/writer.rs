@@ -16,6 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::{
     AuditUnavailable, Seq, SyncPolicy,
     record::Entry,
+    timed::Took,
     trail::{Batch, Disk, Trail},
 };
 
@@ -45,6 +46,16 @@ pub(super) struct Shared {
     pub(super) failures: AtomicU64,
     /// Milliseconds from `Clock` to the beginning of the disk operation under way; 0: none is.
     pub(super) busy_since: AtomicU64,
+    pub(super) took: Arc<Took>,
+}
+
+impl Shared {
+    pub(super) fn new(took: Arc<Took>) -> Self {
+        Self {
+            took,
+            ..Self::default()
+        }
+    }
 }
 
 /// Milliseconds since the trail was opened, from 1.

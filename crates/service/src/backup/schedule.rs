@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{store::BackupStore, turn::turn};
-use crate::vault::Vault;
+use crate::{rounds::Worker, vault::Vault};
 
 /// Between two looks at whether this node leads.
 const GLANCE: Duration = Duration::from_millis(200);
@@ -42,7 +42,9 @@ pub(crate) async fn worker(weak: Weak<Vault>) {
         if next.is_some_and(|at| Instant::now() < at) {
             continue;
         }
-        let pause = match turn(&vault, backups).await {
+        let done = turn(&vault, backups).await;
+        vault.rounds.note(Worker::Backup, done.is_ok());
+        let pause = match done {
             Ok(left) => left.min(LOOK),
             Err(error) => {
                 vault.backups_progress.known().failures += 1;

@@ -17,6 +17,7 @@ use crate::{
     context::RequestContext,
     error::VaultError,
     operation::Rewrap,
+    rounds::Worker,
     vault::{Event, Vault},
 };
 
@@ -56,7 +57,9 @@ pub(crate) async fn worker(weak: Weak<Vault>) {
         let due = looked.is_none_or(|at| at.elapsed() >= vault.config.rewrap.poll);
         if vault.config.rewrap.enabled && due {
             looked = Some(Instant::now());
-            if let Err(error) = look(&vault).await {
+            let done = look(&vault).await;
+            vault.rounds.note(Worker::Rewrap, done.is_ok());
+            if let Err(error) = done {
                 tracing::warn!(%error, "looking for a rotation of the KMS key failed");
                 vault.rewrap.note_trouble(Some(error.to_string()));
             }
@@ -157,6 +160,7 @@ async fn can_carry_out(vault: &Vault, pass: &Pass) -> bool {
         Err(error) => Some(error.to_string()),
     };
     if let Some(problem) = &problem {
+        vault.rounds.note(Worker::Rewrap, false);
         tracing::warn!(pass = pass.id, problem, "the pass has to wait");
     }
     let can = problem.is_none();
@@ -314,6 +318,9 @@ async fn end(vault: &Arc<Vault>, id: u64) {
             ),
         )
         .await;
+    vault
+        .rounds
+        .note(Worker::Rewrap, ended.is_ok() && failed == 0);
     match ended {
         Ok(_) => tracing::info!(pass = id, failed, "the pass has ended"),
         Err(error) => tracing::warn!(pass = id, %error, "the end of the pass is not recorded yet"),

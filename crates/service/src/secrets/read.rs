@@ -281,7 +281,9 @@ impl Vault {
     ) -> Result<Opened, VaultError> {
         let binding = Binding::new(name.clone(), number);
         let found = self.keyring.dek(&binding, sealed, context.left()).await?;
-        let payload = open(&found.dek, &binding, sealed)
+        let payload = self
+            .stats
+            .opening(|| open(&found.dek, &binding, sealed))
             .map_err(|error| VaultError::bug("opening a version", &error))?;
         let stale = found.stale;
         Ok(Opened { payload, stale })

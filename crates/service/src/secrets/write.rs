@@ -282,7 +282,8 @@ impl Vault {
     ) -> Result<SealedVersion, VaultError> {
         let binding = Binding::new(name.clone(), number);
         let data_key = in_time(context, self.keyring.data_key(&binding)).await?;
-        seal(data_key, &binding, payload)
+        self.stats
+            .sealing(|| seal(data_key, &binding, payload))
             .map_err(|error| VaultError::bug("sealing a version", &error))
     }
 }

@@ -13,7 +13,7 @@ use super::{
     SESSION_LIVES,
     apply::{Backoff, apply},
 };
-use crate::{error::VaultError, vault::Vault};
+use crate::{error::VaultError, rounds::Worker, vault::Vault};
 
 /// How long the worker waits for a change before it looks again.
 const ROUND: Duration = Duration::from_secs(1);
@@ -79,6 +79,7 @@ impl Work {
             let vault = Arc::clone(vault);
             self.running.spawn(async move {
                 let done = apply(&vault, &name).await;
+                vault.rounds.note(Worker::Targets, done.is_ok());
                 (name, done)
             });
         }
