@@ -18,6 +18,7 @@ pub mod faults;
 pub mod kms_cluster;
 pub mod load;
 pub mod node;
+pub mod overlay;
 pub mod postgres;
 pub mod raft_tls;
 pub mod raw;
