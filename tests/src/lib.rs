@@ -19,6 +19,7 @@ pub mod kms_cluster;
 pub mod load;
 pub mod metrics;
 pub mod node;
+pub mod overlay;
 pub mod postgres;
 pub mod raft_tls;
 pub mod raw;

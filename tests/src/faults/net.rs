@@ -34,6 +34,11 @@ pub fn missing() -> Option<String> {
     tried.err()
 }
 
+/// A name that is removed with the rest once this process is gone.
+pub fn name(rest: &str) -> String {
+    format!("{PREFIX}{}{rest}", std::process::id())
+}
+
 /// The rules of a node before there are any.
 const TABLE: &str =
     "table inet faults {\n chain arriving { type filter hook input priority 0; }\n}\n";
@@ -45,7 +50,7 @@ impl Net {
         let pid = std::process::id();
         let byte = |number: u32| u8::try_from(number % 128).expect("below 128");
         let net = Self {
-            tag: format!("{PREFIX}{pid}"),
+            tag: name(""),
             subnet: [10, 64 + byte(pid), byte(pid / 128)],
             count,
         };
@@ -185,7 +190,7 @@ fn remove_leftovers() {
 }
 
 /// Whether this name is ours and its process is gone.
-fn is_leftover(tag: &str) -> bool {
+pub fn is_leftover(tag: &str) -> bool {
     let pid = tag
         .strip_prefix(PREFIX)
         .and_then(|pid| pid.parse::<u32>().ok());

@@ -9,7 +9,8 @@ use super::{ARCHITECTURE, files, is_word, none, read, root, sources};
 /// All of our documents.
 fn documents() -> BTreeMap<String, String> {
     let mut documents = files("docs", "md");
-    for path in ["README.md", "SECURITY.md"] {
+    documents.extend(files("deploy", "md"));
+    for path in ["README.md", "SECURITY.md", "WIREGUARD.md"] {
         documents.insert(path.to_owned(), read(path));
     }
     documents
@@ -80,7 +81,7 @@ fn invariants_are_named_where_they_hold() {
 
 /// Whether something between backticks is a path of this repository.
 fn is_path(text: &str) -> bool {
-    let ours = ["crates/", "tests/", "docs/", "scripts/", ".ci/"];
+    let ours = ["crates/", "tests/", "docs/", "scripts/", "deploy/", ".ci/"];
     let plain = |c: char| is_word(c) || "./-".contains(c);
     ours.iter().any(|folder| text.starts_with(folder)) && text.chars().all(plain)
 }
