@@ -20,6 +20,7 @@ pub mod load;
 pub mod metrics;
 pub mod node;
 pub mod postgres;
+pub mod prometheus;
 pub mod raft_tls;
 pub mod raw;
 pub mod shim;
