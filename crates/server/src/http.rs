@@ -10,6 +10,7 @@ mod client;
 mod cluster;
 mod json;
 mod metrics;
+mod openapi;
 mod operate;
 mod origin;
 mod rewrap;
