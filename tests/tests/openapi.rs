@@ -20,7 +20,7 @@ use strongroom_server::http::{Who, route_list};
 use strongroom_tests::cluster::{Cluster, TOKEN};
 
 /// Cases for each route, of each kind.
-const EXAMPLES: u32 = 8;
+const EXAMPLES: u32 = 25;
 /// The same requests each time.
 const SEED: u32 = 20_261_125;
 /// Far more than it takes.

@@ -252,8 +252,7 @@ async fn every_route_answers_every_caller_as_the_table_says() {
     revoke.expect(204);
     let (expired, expires) = lab.token("admin", json!({"ttl_secs": 1})).await;
     let (spent, _) = lab.token("admin", json!({"num_uses": 1})).await;
-    let spend = lab.raw().token(&spent).get("/v1/tokens").await;
-    spend.expect(200);
+    lab.raw().token(&spent).get("/v1/tokens").await.expect(200);
     let (bound, _) = lab
         .token("admin", json!({"bound_cidrs": ["192.0.2.0/24"]}))
         .await;
