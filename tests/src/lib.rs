@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod node;
 pub mod overlay;
 pub mod postgres;
+pub mod prometheus;
 pub mod raft_tls;
 pub mod raw;
 pub mod shim;

@@ -199,6 +199,7 @@ async fn values_are_in_no_file_log_error_or_metric() {
             (&format!("BREW{value}"), "/v1/secrets".into()),
             ("PATCH", format!("/v1/secrets/x?{value}")),
             ("GET", "/healthz".into()),
+            ("GET", "/v1/openapi.json".into()),
         ] {
             answers.push(chatty.plain(method, &target).await);
             answers.push(chatty.token(&bootstrap).plain(method, &target).await);

@@ -143,7 +143,7 @@ pub struct PeerLag {
 pub struct Agreement {
     /// The current term.
     pub term: u64,
-    /// Whether it knows of a leader that is heard.
+    /// Whether it hears of a leader, or leads with a quorum that answers.
     pub has_leader: bool,
     /// The last entry in its log.
     pub last_log_index: u64,

@@ -72,6 +72,20 @@ impl Inner {
         self.contact.silence() > Duration::from_millis(SILENT_MS)
     }
 
+    /// Whether there is a leader, as far as this node can tell: one that it hears of, or itself with a quorum
+    /// that answers.
+    pub(crate) fn has_leader(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow();
+        let quorum_is_silent = metrics.state == ServerState::Leader
+            && metrics.membership_config.voter_ids().count() > 1
+            && metrics
+                .millis_since_quorum_ack
+                .is_none_or(|silence| silence > SILENT_MS);
+        let leader_is_silent = metrics.state != ServerState::Leader && self.hears_nobody();
+        metrics.current_leader.is_some() && !quorum_is_silent && !leader_is_silent
+    }
+
     /// Notes a message of a leader, unless it is one of an earlier term.
     pub(crate) fn heard_from_leader(&self, vote: &Vote) {
         if vote.leader_id.term >= self.raft.metrics().borrow().current_term {

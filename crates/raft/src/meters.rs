@@ -9,7 +9,7 @@ use strongroom_core::{Agreement, PeerLag};
 
 use crate::{
     node::Inner,
-    types::{RaftMetrics, ServerState},
+    types::{LogId, RaftMetrics},
 };
 
 /// Counters since the start.
@@ -68,14 +68,15 @@ pub(crate) fn agreement(inner: &Inner) -> Agreement {
         snapshot_bytes: inner.store.snapshot_bytes(),
         ..Agreement::default()
     };
+    // Asked first: two borrows at a time may wait for each other.
+    let has_leader = inner.has_leader();
     let metrics = inner.raft.metrics();
     let metrics = metrics.borrow();
-    let index = |id: Option<crate::types::LogId>| id.map_or(0, |id| id.index);
-    let leads = metrics.state == ServerState::Leader;
+    let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
     let applied = index(metrics.last_applied);
     Agreement {
         term: metrics.current_term,
-        has_leader: metrics.current_leader.is_some() && (leads || !inner.hears_nobody()),
+        has_leader,
         last_log_index: metrics.last_log_index.unwrap_or_default(),
         // openraft says it with the first entry that it commits; what is applied was committed.
         committed_index: log.committed().max(applied),

@@ -13,7 +13,7 @@ use strongroom_core::{
     replica::{Answerer, PortFuture},
 };
 
-use crate::{election::SILENT_MS, node::Node, types::ServerState};
+use crate::{node::Node, types::ServerState};
 
 impl Replica for Node {
     fn submit(
@@ -106,19 +106,7 @@ impl Replica for Node {
         if !self.inner.caught_up.load(Ordering::Acquire) {
             return Readiness::Starting;
         }
-        let metrics = self.inner.raft.metrics();
-        let metrics = metrics.borrow();
-        let quorum_is_silent = metrics.state == ServerState::Leader
-            && metrics.membership_config.voter_ids().count() > 1
-            && metrics
-                .millis_since_quorum_ack
-                .is_none_or(|silence| silence > SILENT_MS);
-        let leader_is_silent = metrics.state != ServerState::Leader && self.inner.hears_nobody();
-        if metrics.current_leader.is_none()
-            || quorum_is_silent
-            || leader_is_silent
-            || !self.inner.is_alive()
-        {
+        if !self.inner.has_leader() || !self.inner.is_alive() {
             return Readiness::NoLeader;
         }
         Readiness::Ready

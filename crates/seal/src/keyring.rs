@@ -8,6 +8,7 @@ use std::{
 
 use strongroom_core::{KmsKeyId, SealedVersion, WrappedDek};
 use tokio::time::timeout;
+use tracing::Instrument;
 
 use crate::{
     Binding, BreakerState, DataKey, Dek, KeyringStats, Kms, KmsDescription, KmsError, Operation,
@@ -185,10 +186,12 @@ impl Keyring {
             Ok(ticket) => {
                 let unwrap = unwrap(Arc::clone(&self.kms), sealed, binding);
                 let line = Arc::clone(&self.line);
-                tokio::spawn(async move {
+                let asked = async move {
                     let evicted = landing.land(&key_id, ticket.call(unwrap).await);
                     line.counters.evicted.fetch_add(evicted, Relaxed);
-                });
+                };
+                // Whoever asks first: others wait for the same.
+                tokio::spawn(asked.in_current_span());
             }
         }
     }

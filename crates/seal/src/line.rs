@@ -12,6 +12,7 @@ use std::{
 };
 
 use tokio::time::{Instant, timeout};
+use tracing::Instrument;
 
 use crate::{
     BreakerState, Detail, KmsError, Operation, Outcome,
@@ -101,7 +102,7 @@ impl Line {
         within: Duration,
         call: impl Future<Output = Result<T, KmsError>> + Send + 'static,
     ) -> Result<T, KmsError> {
-        let asked = tokio::spawn(ticket.call(call));
+        let asked = tokio::spawn(ticket.call(call).in_current_span());
         match timeout(within.min(self.patience()), asked).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(lost()),

@@ -10,6 +10,7 @@ mod client;
 mod cluster;
 mod json;
 mod metrics;
+mod openapi;
 mod operate;
 mod origin;
 mod rewrap;
@@ -35,6 +36,7 @@ use http::{HeaderName, HeaderValue, StatusCode, header};
 use strongroom_core::{Allowlist, ReadGate};
 use strongroom_service::{Vault, VaultError, context::Seen};
 use tower::ServiceExt;
+use tracing::Instrument;
 
 pub use backup::Streams;
 pub use body::BodyPlaces;
@@ -81,10 +83,24 @@ pub fn router(app: Arc<App>) -> Router {
         .with_state(app)
 }
 
-/// Serves one request: gives it its id, keeps a panic from reaching further than this request, and
-/// puts on every response what every response carries.
-pub async fn serve(app: &Arc<App>, router: Router, mut request: Request) -> Response {
+/// Serves one request: gives it its id, which each log line written meanwhile carries, whatever the
+/// filter lets through.
+pub async fn serve(app: &Arc<App>, router: Router, request: Request) -> Response {
     let request_id = strongroom_service::context::new_request_id();
+    let span = tracing::error_span!("request", request_id);
+    serve_as(request_id, app, router, request)
+        .instrument(span)
+        .await
+}
+
+/// Keeps a panic from reaching further than this request, and puts on every response what every
+/// response carries.
+async fn serve_as(
+    request_id: String,
+    app: &Arc<App>,
+    router: Router,
+    mut request: Request,
+) -> Response {
     let began = Instant::now();
     let _under_way = app.metrics.begin();
     let seen = Seen::default();
@@ -104,7 +120,7 @@ pub async fn serve(app: &Arc<App>, router: Router, mut request: Request) -> Resp
         Ok(response) => response,
         Err(_panic) => {
             // What a panic carries may hold anything: the hook has logged where it came from.
-            tracing::error!(%request_id, "a request panicked");
+            tracing::error!("a request panicked");
             answer::error(&VaultError::Internal)
         }
     };

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use strongroom_service::VaultError;
 use tokio::sync::Semaphore;
+use tracing::Instrument;
 
 use super::App;
 
@@ -59,11 +60,12 @@ pub(crate) async fn to_its_end<T: Send + 'static>(
     };
     let place = Arc::clone(places).try_acquire_owned();
     let place = place.map_err(|_| VaultError::RateLimited)?;
-    let carried = tokio::spawn(async move {
+    let work = async move {
         let done = work.await;
         drop(place);
         done
-    });
+    };
+    let carried = tokio::spawn(work.in_current_span());
     match carried.await {
         Ok(done) => done,
         Err(error) => {

@@ -8,7 +8,7 @@ use super::{
     App, backup,
     call::{endpoint, streaming},
     carried::{Pool, Run},
-    cluster, operate, rewrap, roles, secrets, tokens,
+    cluster, openapi, operate, rewrap, roles, secrets, tokens,
 };
 
 /// Who may call a route.
@@ -60,6 +60,7 @@ pub(super) fn table() -> Vec<Route> {
         GET    "/healthz"                      Anybody operate::healthz, attached;
         GET    "/readyz"                       Anybody operate::readyz, attached;
         GET    "/metrics"                      Anybody operate::metrics, attached;
+        GET    "/v1/openapi.json"              Anybody openapi::show, attached;
         POST   "/v1/secrets"                   Role    secrets::create;
         GET    "/v1/secrets"                   Role    secrets::list;
         GET    "/v1/secrets/{*name}"           Reader  secrets::read, attached;

@@ -24,7 +24,7 @@ pub(super) fn register(registry: &mut Registry, vault: &Vault) {
         ("raft_term", "The current term", agreement.term),
         (
             "raft_has_leader",
-            "1 while this node hears of a leader, or leads",
+            "1 while this node hears of a leader, or leads with a quorum that answers",
             u64::from(agreement.has_leader),
         ),
         (
