@@ -23,8 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
 CHART = DEPLOY / "helm/strongroom"
 BIN = Path(sys.executable).parent
-# Kubernetes has this; the oldest that Chart.yaml lets in is checked too.
-VERSIONS = ["1.27", "1.34"]
+# Of Kubernetes: the oldest that Chart.yaml lets in, and the newest that there are schemas of.
+VERSIONS = ["1.27", "1.37"]
 # The most that `systemd-analyze security` may find, in tenths of its score.
 EXPOSURE = 11
 PLUGINS = Path(os.environ.get("STRONGROOM_TF_PLUGINS", "/opt/tf-plugins"))
@@ -69,6 +69,53 @@ class Shell(unittest.TestCase):
         found = list(scripts())
         self.assertGreaterEqual(len(found), 2)
         run("shellcheck", *found)
+
+
+class Overlay(unittest.TestCase):
+    """The tunnels themselves are tested in tests/tests/wireguard.rs."""
+
+    def env(self, table, **more):
+        with tempfile.NamedTemporaryFile("w") as file:
+            file.write(table)
+            file.flush()
+            command = [DEPLOY / "wireguard/overlay", "env", file.name, "node-1"]
+            return subprocess.run(command, capture_output=True, text=True, timeout=60, env=os.environ | more)
+
+    def setUp(self):
+        self.table = (DEPLOY / "wireguard/peers.example").read_text()
+
+    def test_the_example_gives_settings_that_there_are(self):
+        done = self.env(self.table)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        env = dict(line.split("=", 1) for line in done.stdout.splitlines())
+        self.assertEqual(unknown(env), set())
+        self.assertEqual(env["VAULT_ALLOWED_IPS"], "10.98.0.201,10.98.0.202,10.20.0.0/24")
+        # The document shows what is printed.
+        document = (ROOT / "WIREGUARD.md").read_text()
+        self.assertEqual([line for line in done.stdout.splitlines() if f"# {line}\n" not in document], [])
+
+    def test_tables_that_would_let_somebody_be_somebody_else_are_refused(self):
+        self.assertIn("\nweb-1 ", self.table)
+        for old, new, why in [
+            ("10.98.0.201", "10.98.0.1", "is taken by node-1"),
+            ("5BEb", "1BEb", "is taken by node-1"),
+            ("10.20.0.0/24", "10.98.0.1/32", "is in the overlay"),
+            ("10.20.0.0/24", "10.0.0.0/8", "holds the overlay"),
+            ("10.20.0.0/24", "0.0.0.0/0", "holds the overlay"),
+            ("10.98.0.201", "10.99.0.201", "is not in the overlay"),
+            ("10.98.0.201", "10.98.0.301", "is no IPv4 address"),
+            ("\nweb-1 ", "\nnode-1 ", "stands there twice"),
+            ("\nweb-1 ", "\nweb;1 ", "a name of letters"),
+            ("192.0.2.2:51820", "-", "a node needs an endpoint"),
+            ("gateway      client", "gateway      admin", "only a client routes"),
+            ("web-1        client", "web-1        root", "a role is"),
+        ]:
+            with self.subTest(new=new):
+                done = self.env(self.table.replace(old, new, 1))
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn(why, done.stderr)
+                self.assertEqual(done.stdout, "")
+        self.assertIn("is not in the overlay", self.env(self.table, OVERLAY_NET="10.97.0.0/24").stderr)
 
 
 @unittest.skipUnless(shutil.which("systemd-analyze"), "needs systemd")
