@@ -95,8 +95,12 @@ impl World {
         let before = audit_records(&self.cluster.nodes[node]).len();
         let answer = self.ask(from, node, READ, None).expect("an answer");
         let records = audit_records(&self.cluster.nodes[node]);
-        let of_it = |record: &&Value| record["peer_ip"] == record["client_ip"];
+        let of_it = |record: &&Value| record["action"] == "secret.read";
         let record = records[before..].iter().find(of_it).expect("a record");
+        assert_eq!(
+            record["peer_ip"], record["client_ip"],
+            "no proxy is trusted"
+        );
         let address = record["client_ip"].as_str().unwrap();
         (answer.status, address.to_owned())
     }
