@@ -30,7 +30,7 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-use door::Arrived;
+use door::{Arrived, Io};
 use pace::Paced;
 use places::Open;
 
@@ -49,6 +49,8 @@ const READ_BY_CLIENT_WITHIN: Duration = Duration::from_secs(30);
 const HEAD_BYTES: usize = 64 * 1024;
 /// Connections that the system keeps for a listener until they are accepted.
 const BACKLOG: u32 = 1_024;
+/// How long whoever is still at the door may take once the others are told to end.
+const AT_THE_DOOR: Duration = Duration::from_secs(1);
 /// How long open requests may take at shutdown.
 const GRACE: Duration = Duration::from_secs(10);
 
@@ -89,13 +91,21 @@ pub(crate) async fn serve<S, F>(
         turned_away: Seldom::default(),
     });
     let open = GracefulShutdown::new();
+    let stopping = stop.clone();
     let admit = |accepted: Option<Accepted>| {
         let Some((arrived, peer, place)) = accepted else {
             return;
         };
         if let Some(counted) = shares.count(peer) {
             let (shares, holds) = (Arc::clone(&shares), (place, counted));
-            begin(&open, arrived, peer, shares, service.clone(), holds);
+            let closed = closed(stopping.clone(), linger);
+            let entered = async move {
+                tokio::select! {
+                    entered = arrived.enter(peer) => entered,
+                    () = closed => None,
+                }
+            };
+            begin(&open, entered, peer, shares, service.clone(), holds);
         }
     };
     loop {
@@ -122,6 +132,14 @@ pub(crate) async fn serve<S, F>(
     end(open).await;
 }
 
+/// Returns when nobody is waited for at the door any more: whoever has said nothing yet must not hold up
+/// the end.
+async fn closed(mut stop: watch::Receiver<bool>, linger: Duration) {
+    // An error means that nobody can tell any more: as good as a stop.
+    let _ = stop.wait_for(|stop| *stop).await;
+    tokio::time::sleep(linger + AT_THE_DOOR).await;
+}
+
 /// Who has how many of the places.
 struct Shares {
     places: Places,
@@ -142,10 +160,10 @@ impl Shares {
     }
 }
 
-/// Takes one connection through its door and serves it, on a task of its own.
+/// Serves one connection once it has `entered`, on a task of its own.
 fn begin<S, F>(
     open: &GracefulShutdown,
-    arrived: Arrived,
+    entered: impl Future<Output = Option<(Box<dyn Io>, Caller)>> + Send + 'static,
     peer: IpAddr,
     shares: Arc<Shares>,
     service: S,
@@ -157,7 +175,7 @@ fn begin<S, F>(
     // A shutdown waits for who is at the door as well.
     let watcher = open.watcher();
     tokio::spawn(async move {
-        if let Some((stream, caller)) = arrived.enter(peer).await {
+        if let Some((stream, caller)) = entered.await {
             // Behind a proxy, the share is the client's.
             let counted = match caller.client == peer {
                 true => Some(None),

@@ -12,7 +12,7 @@ fn version_says_what_it_reads_and_writes() {
     }
     let help = run(&["--help"], &[]);
     assert_eq!(help.code, 0);
-    for command in ["server", "dev", "cluster-key", "audit", "version"] {
+    for command in ["server", "dev", "cluster-key", "tls", "audit", "version"] {
         assert!(help.out.contains(command), "{}", help.out);
     }
 }
