@@ -112,7 +112,8 @@ fn parse_metrics(page: &str) -> usize {
             continue;
         }
         let (series, value) = line.rsplit_once(' ').expect("a sample");
-        assert!(series.starts_with("strongroom_"), "{line}");
+        let ours = ["strongroom_", "process_"];
+        assert!(ours.iter().any(|ours| series.starts_with(ours)), "{line}");
         value.parse::<f64>().expect("a number");
         samples += 1;
     }
