@@ -95,24 +95,32 @@ impl Arrived {
 /// Connections that were refused at a door, counted.
 #[derive(Default)]
 pub(crate) struct Refusals {
-    handshakes: AtomicU64,
-    headers: AtomicU64,
+    handshakes: Refused,
+    headers: Refused,
+}
+
+/// Those of one kind: a flood of one must not hide the other in the log.
+#[derive(Default)]
+struct Refused {
+    count: AtomicU64,
     said: Seldom,
 }
 
 impl Refusals {
     /// TLS handshakes that failed.
     pub(crate) fn handshakes(&self) -> u64 {
-        self.handshakes.load(Ordering::Relaxed)
+        self.handshakes.count.load(Ordering::Relaxed)
     }
 
     /// PROXY headers that were refused or missing.
     pub(crate) fn headers(&self) -> u64 {
-        self.headers.load(Ordering::Relaxed)
+        self.headers.count.load(Ordering::Relaxed)
     }
+}
 
-    fn note(&self, counter: &AtomicU64, peer: IpAddr, what: &str, why: &str) {
-        counter.fetch_add(1, Ordering::Relaxed);
+impl Refused {
+    fn note(&self, peer: IpAddr, what: &str, why: &str) {
+        self.count.fetch_add(1, Ordering::Relaxed);
         if let Some(count) = self.said.due() {
             tracing::warn!(%peer, why, count, "{what}");
         }
@@ -151,8 +159,8 @@ impl Passage {
                     Ok(Err(error)) => error.to_string(),
                     Err(_) => "it took too long".to_owned(),
                 };
-                let (handshakes, what) = (&self.refusals.handshakes, "a TLS handshake failed");
-                self.refusals.note(handshakes, peer, what, &why);
+                let handshakes = &self.refusals.handshakes;
+                handshakes.note(peer, "a TLS handshake failed", &why);
                 None
             }
         }
@@ -181,10 +189,14 @@ impl Passage {
                 proxy::Refused("it names a proxy as the client")
             }
             Ok(Some(client)) => return Some(canonical(client)),
+            Err(proxy::HUNG_UP) => {
+                tracing::debug!(%peer, "a proxy hung up before it said anything");
+                return None;
+            }
             Err(refused) => refused,
         };
-        let (headers, what) = (&self.refusals.headers, "a PROXY header was refused");
-        self.refusals.note(headers, peer, what, refused.0);
+        let headers = &self.refusals.headers;
+        headers.note(peer, "a PROXY header was refused", refused.0);
         None
     }
 }

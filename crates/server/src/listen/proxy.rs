@@ -26,6 +26,9 @@ const VERSION_1: &[u8] = b"PROXY ";
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) struct Refused(pub(super) &'static str);
 
+/// A connection that ended before it began: a check whether the port is open, mostly.
+pub(super) const HUNG_UP: Refused = Refused("it hung up");
+
 /// What a header's first bytes say.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Head {
@@ -47,7 +50,8 @@ pub(super) async fn read<S: AsyncRead + Unpin>(stream: &mut S) -> Result<Option<
     while filled < HEAD_BYTES {
         let free = head.get_mut(filled..).unwrap_or_default();
         let read = stream.read(free).await;
-        filled += read.ok().filter(|read| *read > 0).ok_or(cut_short())?;
+        let ended = if filled == 0 { HUNG_UP } else { cut_short() };
+        filled += read.ok().filter(|read| *read > 0).ok_or(ended)?;
         // Whoever sends something else need not send all of it to be refused.
         begins_well(head.get(..filled).unwrap_or_default())?;
     }

@@ -51,7 +51,8 @@ fn a_header_names_the_client_and_what_follows_is_left() {
 fn what_is_no_such_header_is_refused_without_reading_all_of_it() {
     let good = header(0x21, 0x11, &v4([192, 0, 2, 7]));
     for cut in 0..good.len() {
-        assert_eq!(told(&good[..cut]).0, Err(cut_short()), "{cut}");
+        let ended = if cut == 0 { HUNG_UP } else { cut_short() };
+        assert_eq!(told(&good[..cut]).0, Err(ended), "{cut}");
     }
     let long = header(0x21, 0x11, &[1; 10_000]);
     assert_eq!(told(&long), (Err(too_long()), HEAD_BYTES));
