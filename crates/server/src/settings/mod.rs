@@ -22,6 +22,7 @@ use zeroize::Zeroizing;
 mod backup;
 mod docs;
 mod net;
+mod otlp;
 mod rules;
 mod secrets;
 mod shapes;
@@ -205,6 +206,8 @@ pub struct Settings {
     pub log: String,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Where traces go, if anywhere.
+    pub otlp: Option<String>,
     effective: Vec<(&'static str, String)>,
 }
 
