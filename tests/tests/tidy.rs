@@ -44,7 +44,7 @@ const ARROWS: [(&str, &[&str]); 7] = [
 const TESTS: &str = "strongroom-tests";
 
 /// Packages from outside that one crate alone may know.
-const OWNED: [(&str, &str); 10] = [
+const OWNED: [(&str, &str); 11] = [
     ("sled", "strongroom-raft"),
     ("openraft", "strongroom-raft"),
     ("aws-config", "strongroom-server"),
@@ -53,6 +53,7 @@ const OWNED: [(&str, &str); 10] = [
     ("tokio-postgres", "strongroom-server"),
     ("rcgen", "strongroom-server"),
     ("object_store", "strongroom-server"),
+    ("opentelemetry", "strongroom-server"),
     ("chacha20poly1305", "strongroom-seal"),
     ("hkdf", "strongroom-seal"),
 ];

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use strongroom_server::{
     RunError, hygiene, logging,
     settings::{self, Loaded, Problem, Settings},
+    traces::Traces,
 };
 use tokio::sync::watch;
 
@@ -46,14 +47,27 @@ pub(crate) fn run_with(loaded: Loaded, announce: impl FnOnce(&str) + Send) -> Ex
     let Loaded {
         settings, warnings, ..
     } = loaded;
-    logging::start(&settings.log, settings.log_format);
+    let traces = settings.otlp.as_deref();
+    let traces = traces.map(|endpoint| Traces::start(endpoint, settings.node_id.as_str()));
+    let traces = match traces.transpose() {
+        Ok(traces) => traces,
+        Err(error) => {
+            complain!("{error}");
+            return ExitCode::from(error.exit_code());
+        }
+    };
+    logging::start(&settings.log, settings.log_format, traces.as_ref());
     hygiene::keep_files_private();
     hygiene::protect_memory();
     hygiene::log_panics_without_their_message();
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    match run_until_told(settings, announce) {
+    let ran = run_until_told(settings, announce);
+    if let Some(traces) = traces {
+        traces.end();
+    }
+    match ran {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error}");

@@ -141,7 +141,10 @@ impl Ticket {
         call: impl Future<Output = Result<T, KmsError>>,
     ) -> Result<T, KmsError> {
         let began = Instant::now();
+        let operation = self.operation.as_str();
+        let stage = tracing::debug_span!(target: "strongroom_trace", "kms", operation);
         let result = timeout(self.line.deadline, call)
+            .instrument(stage)
             .await
             .unwrap_or_else(|_| Err(late()));
         let outcome = Outcome::of(&result);

@@ -38,6 +38,8 @@ use strongroom_service::{Vault, VaultError, context::Seen};
 use tower::ServiceExt;
 use tracing::Instrument;
 
+use crate::traces;
+
 pub use backup::Streams;
 pub use body::BodyPlaces;
 pub use call::PeerAddress;
@@ -87,9 +89,11 @@ pub fn router(app: Arc<App>) -> Router {
 /// filter lets through.
 pub async fn serve(app: &Arc<App>, router: Router, request: Request) -> Response {
     let request_id = strongroom_service::context::new_request_id();
-    let span = tracing::error_span!("request", request_id);
+    let line = tracing::error_span!("request", request_id);
+    let trace = traces::of_request(&request_id);
     serve_as(request_id, app, router, request)
-        .instrument(span)
+        .instrument(trace)
+        .instrument(line)
         .await
 }
 
@@ -131,6 +135,7 @@ async fn serve_as(
         .to_owned();
     app.metrics
         .observe(&route, &method, response.status(), began.elapsed());
+    traces::note_answer(&route, metrics::known(&method), response.status());
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-request-id", id);
     }

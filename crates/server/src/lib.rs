@@ -26,6 +26,7 @@ mod seldom;
 pub mod settings;
 mod signals;
 mod targets;
+pub mod traces;
 
 pub use run::{VERSION, run};
 pub use run_error::RunError;

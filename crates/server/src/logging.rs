@@ -6,7 +6,7 @@ use tracing_subscriber::{
     EnvFilter, Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-use crate::settings::LogFormat;
+use crate::{settings::LogFormat, traces::Traces};
 
 /// Libraries that may write more than their errors only if it were safe: openraft logs entries, the AWS
 /// SDK can be told by its own environment to log bodies, and those hold data keys.
@@ -14,10 +14,10 @@ const QUIET: &str = "openraft=off,sled=error,hyper=warn,aws_config=warn,aws_runt
     aws_sdk_kms=warn,aws_sigv4=warn,aws_smithy_http_client=warn,aws_smithy_runtime=warn,\
     aws_smithy_runtime_api=warn";
 
-/// Starts logging, with what `filter` says of Strongroom's own lines.
+/// Starts logging, with what `filter` says of Strongroom's own lines; and tracing, whatever it says.
 ///
 /// The quiet list is a filter of its own: in one list, what is more specific would win over it.
-pub fn start(filter: &str, format: LogFormat) {
+pub fn start(filter: &str, format: LogFormat, traces: Option<&Traces>) {
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
@@ -28,5 +28,9 @@ pub fn start(filter: &str, format: LogFormat) {
     let quiet = EnvFilter::new(format!("trace,{QUIET}"));
     let filter = EnvFilter::new(filter);
     let lines = lines.with_filter(quiet).with_filter(filter);
-    tracing_subscriber::registry().with(lines).init();
+    let traces = traces.map(Traces::layer);
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(traces)
+        .init();
 }

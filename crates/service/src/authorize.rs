@@ -8,6 +8,7 @@ use strongroom_core::{
     TokenName,
 };
 use strongroom_seal::AdminToken;
+use tracing::Instrument;
 
 use crate::{
     audit::{NOBODY, READER},
@@ -16,7 +17,7 @@ use crate::{
     operation::Operation,
     stats::Gate,
     status,
-    vault::{Event, Vault},
+    vault::{Event, TRACE, Vault},
 };
 
 /// What a request brought as its token.
@@ -157,7 +158,9 @@ impl Vault {
         target: A::Target,
     ) -> Result<Authorized<A>, VaultError> {
         let mut actor = None;
-        let decided = self.decide::<A>(&context, token, &target, &mut actor).await;
+        let gate = tracing::debug_span!(target: TRACE, "gate");
+        let decided = self.decide::<A>(&context, token, &target, &mut actor);
+        let decided = decided.instrument(gate).await;
         match decided {
             Ok((actor, role, state)) => {
                 self.stats.admitted(Gate::Token);

@@ -7,7 +7,7 @@ use std::{
 
 use strongroom_core::{Durations, DurationsReading};
 
-use crate::VaultError;
+use crate::{VaultError, vault::TRACE};
 
 /// Counters since the start. Monotonic.
 #[derive(Default, Debug)]
@@ -102,12 +102,14 @@ impl Stats {
 
     /// Counts one sealing, and how long it took.
     pub(crate) fn sealing<T, E>(&self, seal: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        timed(&self.seals, &self.seal_failures, seal)
+        tracing::debug_span!(target: TRACE, "seal")
+            .in_scope(|| timed(&self.seals, &self.seal_failures, seal))
     }
 
     /// Counts one opening, and how long it took.
     pub(crate) fn opening<T, E>(&self, open: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        timed(&self.opens, &self.open_failures, open)
+        tracing::debug_span!(target: TRACE, "open")
+            .in_scope(|| timed(&self.opens, &self.open_failures, open))
     }
 
     pub(crate) fn refused(&self, error: &VaultError) {

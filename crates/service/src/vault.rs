@@ -14,6 +14,7 @@ use strongroom_core::{
     Allowlist, Command, Effect, ReadGate, Replica, State, Submitted, TokenFingerprint,
 };
 use strongroom_seal::Keyring;
+use tracing::Instrument;
 
 use crate::{
     audit::{Audit, Entry, NOBODY, READER},
@@ -32,6 +33,10 @@ use crate::{
     targets::Targets,
     watch::Watches,
 };
+
+/// The target of spans for the stages of a request. They are for traces, and have no fields that a caller
+/// could fill.
+pub(crate) const TRACE: &str = "strongroom_trace";
 
 /// How a vault behaves.
 pub struct VaultConfig {
@@ -196,7 +201,8 @@ impl Vault {
                 .replica
                 .submit_request(request, command, context.left()),
         };
-        let submitted = submitted.await?;
+        let stage = tracing::debug_span!(target: TRACE, "submit");
+        let submitted = submitted.instrument(stage).await?;
         context.seen.note(Some(submitted.position));
         Ok(submitted)
     }
@@ -281,8 +287,10 @@ impl Vault {
         context: &RequestContext,
         event: Event<'_>,
     ) -> Result<(), VaultError> {
+        let stage = tracing::debug_span!(target: TRACE, "audit");
         self.audit
             .write(self.entry(context, event))
+            .instrument(stage)
             .await
             .map(|_| ())
             .map_err(|_| VaultError::AuditUnavailable)

@@ -53,6 +53,14 @@ impl Drop for InFlight<'_> {
     }
 }
 
+/// A method, as one of few words.
+pub(super) fn known(method: &Method) -> &str {
+    match method.as_str() {
+        known @ ("GET" | "PUT" | "POST" | "DELETE" | "HEAD" | "LIST" | "PATCH") => known,
+        _ => "other",
+    }
+}
+
 fn duration_histogram() -> Histogram {
     Histogram::new([
         0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0,
@@ -84,11 +92,7 @@ impl HttpMetrics {
     }
 
     pub(super) fn observe(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
-        let method = match method.as_str() {
-            known @ ("GET" | "PUT" | "POST" | "DELETE" | "HEAD" | "LIST" | "PATCH") => known,
-            _ => "other",
-        };
-        let (route, method) = (route.to_owned(), method.to_owned());
+        let (route, method) = (route.to_owned(), known(method).to_owned());
         self.durations
             .get_or_create(&RouteLabels {
                 route: route.clone(),

@@ -22,6 +22,7 @@ mod backup;
 mod docs;
 mod edge;
 mod net;
+mod otlp;
 mod rules;
 mod secrets;
 mod shapes;
@@ -206,6 +207,8 @@ pub struct Settings {
     pub log: String,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Where traces go, if anywhere.
+    pub otlp: Option<String>,
     effective: Vec<(&'static str, String)>,
 }
 

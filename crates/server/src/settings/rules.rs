@@ -111,6 +111,7 @@ pub(super) fn assemble(
         },
         log: parsed.log?,
         log_format: parsed.log_format?,
+        otlp: parsed.otlp,
         effective: Vec::new(),
     })
 }

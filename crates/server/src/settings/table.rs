@@ -18,6 +18,7 @@ use super::{
     backup::{BackupPlace, BackupUrl},
     edge::{CLIENT_AUTH, ClientAuth, Listen, SocketPath},
     net::{HostPort, Peer, Peers, RaftListen, RaftPlaintext},
+    otlp::OtlpUrl,
     secrets::{Bootstrap, BootstrapToken, ClusterKey, MasterKeys},
     shapes::{
         Addresses, AuditSync, CONSISTENCY, Choice, Count, Flag, Folder, HostNames, KmsKey,
@@ -197,4 +198,6 @@ settings! {
         "Which log lines are written.";
     log_format: LogFormat = "VAULT_LOG_FORMAT", Choice(&[("text", LogFormat::Text), ("json", LogFormat::Json)]), Value("text"), PUBLIC,
         "How log lines look.";
+    otlp: String = "VAULT_OTLP_ENDPOINT", OtlpUrl, Value(""), PUBLIC,
+        "A collector that is sent traces over OTLP (HTTP with protobuf), below `/v1/traces`: the stages of each request with their durations, by route, without names of secrets. `https` checks the certificate against the system's roots. Further settings of the export come from the standard `OTEL_…` environment, such as `OTEL_EXPORTER_OTLP_HEADERS`. What a collector does not take in time is dropped. Empty: no traces.";
 }

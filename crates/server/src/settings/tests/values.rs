@@ -185,6 +185,18 @@ const WRONG: &[(&str, &[&str])] = &[
     ("VAULT_SNAPSHOT_LOG_ENTRIES", &["0", "x"]),
     ("VAULT_LOG", &["info,=,", "strongroom=loudest"]),
     ("VAULT_LOG_FORMAT", &["xml", "JSON"]),
+    (
+        "VAULT_OTLP_ENDPOINT",
+        &[
+            "collector:4318",
+            "grpc://collector:4317",
+            "http://",
+            "http://user:secret@collector:4318",
+            "http://collector:4318/v1/traces",
+            "http://collector:4318/?token=x",
+            "http://collector:4318/#x",
+        ],
+    ),
 ];
 
 #[test]
@@ -309,6 +321,7 @@ fn values_arrive_as_written() {
         ("VAULT_READ_CONSISTENCY", "linearizable"),
         ("VAULT_LOG", "warn,strongroom_raft=debug"),
         ("VAULT_LOG_FORMAT", "json"),
+        ("VAULT_OTLP_ENDPOINT", "https://collector.example/otlp"),
     ]);
     let settings = loaded.settings;
     assert_eq!(settings.audit.sync, SyncPolicy::Always);
@@ -324,6 +337,8 @@ fn values_arrive_as_written() {
     assert!(!settings.allowed_ips.contains("11.1.2.3".parse().unwrap()));
     assert_eq!(settings.read_consistency, ReadGate::Linearizable);
     assert_eq!(settings.log_format, LogFormat::Json);
+    let collector = settings.otlp.as_deref();
+    assert_eq!(collector, Some("https://collector.example/otlp"));
     let two = fine(&[("VAULT_AUDIT_SYNC", "2s")]).settings.audit.sync;
     assert_eq!(two, SyncPolicy::Within(Duration::from_secs(2)));
 }
