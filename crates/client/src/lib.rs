@@ -58,6 +58,7 @@ mod roles;
 mod secrets;
 mod tokens;
 mod value;
+mod versions;
 
 pub use audit::{AuditPage, AuditRecord};
 pub use backup::Restored;
@@ -69,8 +70,8 @@ pub use kms::{KmsCache, KmsStatus, RewrapBegun, RewrapStatus, Watermark};
 pub use page::{Listing, Page};
 pub use roles::{NewRole, Permission, Role};
 pub use secrets::{
-    Change, Consistency, Created, Generator, NewSecret, Read, ReadSecret, RolledBack, SecretRow,
-    Verified, Wait,
+    Change, Consistency, Created, Generator, NewSecret, Read, ReadSecret, SecretRow, Verified, Wait,
 };
 pub use tokens::{IssuedToken, NewToken, TokenRow};
 pub use value::{Payload, PayloadError, Token};
+pub use versions::RolledBack;
