@@ -5,8 +5,12 @@ mod audit;
 mod backup;
 mod cluster_key;
 mod dev;
+#[cfg(test)]
+mod page;
 mod recover;
+mod remote;
 mod server;
+mod shell;
 mod tls;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -58,15 +62,27 @@ enum Command {
         #[command(subcommand)]
         command: TlsCommand,
     },
-    /// Look at a node's audit trail.
+    /// Look at a node's audit trail: over the API, or at its files.
     Audit {
         #[command(subcommand)]
         command: AuditCommand,
     },
-    /// Look at a backup.
+    /// Take a backup, or look at one.
     Backup {
         #[command(subcommand)]
         command: BackupCommand,
+    },
+    #[command(flatten)]
+    Remote(remote::Command),
+    /// Print completions for a shell.
+    Completions {
+        /// The shell.
+        shell: shell::Shell,
+    },
+    /// Write man pages into a directory.
+    Man {
+        /// The directory.
+        dir: PathBuf,
     },
     /// Print the version, the build, and the formats it reads and writes.
     Version,
@@ -94,6 +110,10 @@ enum TlsCommand {
 
 #[derive(Subcommand)]
 enum AuditCommand {
+    /// Print a node's newest records.
+    Tail(remote::Tail),
+    /// Print a node's records that match.
+    Query(remote::Query),
     /// Check the chain of an audit directory, and name the first record that does not fit.
     Verify {
         /// The directory.
@@ -103,6 +123,13 @@ enum AuditCommand {
 
 #[derive(Subcommand)]
 enum BackupCommand {
+    /// Take a backup into a new file, over the API, and check it.
+    Create {
+        #[command(flatten)]
+        to: remote::To,
+        /// The file.
+        file: PathBuf,
+    },
     /// Check that a file is a whole backup, and say what is in it.
     Verify {
         /// The file.
@@ -131,6 +158,18 @@ fn main() -> ExitCode {
         Command::Backup {
             command: BackupCommand::Verify { file, open },
         } => backup::verify(&file, open),
+        Command::Audit {
+            command: AuditCommand::Tail(arguments),
+        } => remote::tail(&arguments),
+        Command::Audit {
+            command: AuditCommand::Query(arguments),
+        } => remote::query(&arguments),
+        Command::Backup {
+            command: BackupCommand::Create { to, file },
+        } => remote::create_backup(&to, &file),
+        Command::Remote(command) => remote::run(&command),
+        Command::Completions { shell } => shell::completions(shell),
+        Command::Man { dir } => shell::man(&dir),
         Command::Version => version(),
     }
 }

@@ -1,138 +1,77 @@
 //! A typed client of Strongroom's native API.
 //!
-//! It reads and writes secrets; caching, a circuit breaker and token renewal are not in it yet.
-//!
 //! ```no_run
 //! # async fn example() -> Result<(), strongroom_client::ClientError> {
-//! let client = strongroom_client::Client::new("http://127.0.0.1:8200")?;
-//! let secret = client.read("db/password").await?;
-//! if let Some(value) = secret.value() {
+//! use strongroom_client::{Client, Read};
+//!
+//! let client = Client::new("https://strongroom.internal:8200")?;
+//! let secret = client.read("db/password", &Read::default()).await?;
+//! if let Some(value) = secret.payload.value() {
 //!     connect_with(value);
 //! }
 //! # Ok(()) }
 //! # fn connect_with(_: &str) {}
 //! ```
+//!
+//! Writing needs a token; a value is put into a [`Payload`], which is zeroized when it is dropped:
+//!
+//! ```no_run
+//! # async fn example(token: strongroom_client::Token) -> Result<(), strongroom_client::ClientError> {
+//! use strongroom_client::{Change, Client, Payload};
+//!
+//! let client = Client::new("https://strongroom.internal:8200")?.with_token(token);
+//! let change = Change {
+//!     payload: Some(Payload::from_value("n3w".to_owned())),
+//!     cas: Some(1),
+//!     ..Change::default()
+//! };
+//! client.put("db/password", &change).await?;
+//! # Ok(()) }
+//! ```
+//!
+//! What it does by itself:
+//!
+//! - **Reading your own writes**: the client and its clones remember the highest `X-Strongroom-Index`
+//!   that they have seen, and send it with reads by address, whichever node is asked.
+//! - **Trying again**: a change goes out with an `Idempotency-Key` where the API takes one, and is sent
+//!   again with the same key when the connection broke or its outcome is unknown. What makes up a value
+//!   or a token (`rotate`, [`Client::create_token`], an automatic secret without a payload) is never sent
+//!   twice.
+//! - **Errors by who must act**: see [`ClientError`].
+//!
+//! What it does not do yet: it keeps no copy of a secret, so that each read is a request; it has no
+//! circuit breaker, knows one address, and does not renew tokens. Redirects are not followed, and proxies
+//! from the environment not used: a secret goes where it was sent.
 #![deny(missing_docs)]
 
+mod audit;
+mod backup;
+mod call;
+mod cluster;
+mod connect;
 mod error;
-mod secret;
+mod health;
+mod kms;
+mod names;
+mod page;
+mod roles;
+mod secrets;
+mod tokens;
+mod value;
+mod versions;
 
-use std::time::Duration;
-
+pub use audit::{AuditPage, AuditRecord};
+pub use backup::Restored;
+pub use cluster::{ClusterView, LetIn, NodeView};
+pub use connect::{Builder, Client};
 pub use error::ClientError;
-pub use secret::{Created, ReadSecret};
-
-use reqwest::{Method, RequestBuilder, Response, header};
-use serde::{Serialize, de::DeserializeOwned};
-use zeroize::Zeroizing;
-
-const CONNECT_WITHIN: Duration = Duration::from_secs(5);
-const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// Largest answer taken, in bytes: a full batch, and no more.
-const ANSWER_BYTES: usize = 160 * 1024 * 1024;
-
-/// A client of one cluster, through any of its nodes. Cheap to clone; connections are shared.
-#[derive(Clone)]
-pub struct Client {
-    http: reqwest::Client,
-    base: String,
-    token: Option<Zeroizing<String>>,
-}
-
-impl Client {
-    /// A client of the node at `address`, such as `http://127.0.0.1:8200`. Redirects are not
-    /// followed, and proxies from the environment not used: a secret goes where it was sent.
-    ///
-    /// # Errors
-    /// [`ClientError::Unreachable`] if no HTTP client can be made.
-    pub fn new(address: &str) -> Result<Self, ClientError> {
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT_WITHIN)
-            .timeout(ANSWER_WITHIN)
-            .build()
-            .map_err(|error| ClientError::unreachable(&error))?;
-        Ok(Self {
-            http,
-            base: address.trim_end_matches('/').to_owned(),
-            token: None,
-        })
-    }
-
-    /// The same client with a token, for what needs one.
-    #[must_use]
-    pub fn with_token(mut self, token: &str) -> Self {
-        self.token = Some(Zeroizing::new(token.to_owned()));
-        self
-    }
-
-    /// Reads a secret's current version. The client's address must be allowlisted.
-    ///
-    /// # Errors
-    /// See [`ClientError`].
-    pub async fn read(&self, name: &str) -> Result<ReadSecret, ClientError> {
-        let request = self.request(Method::GET, &format!("/v1/secrets/{name}"));
-        answer(request.send().await).await
-    }
-
-    /// Creates a manual secret with a value.
-    ///
-    /// # Errors
-    /// See [`ClientError`]; [`ClientError::Refused`] with the code `already_exists` if it is there.
-    pub async fn create(&self, name: &str, value: &str) -> Result<Created, ClientError> {
-        #[derive(Serialize)]
-        struct Body<'a> {
-            name: &'a str,
-            value: &'a str,
-        }
-        let body = serde_json::to_vec(&Body { name, value }).map_err(|_| ClientError::Malformed)?;
-        answer(
-            self.request(Method::POST, "/v1/secrets")
-                .body(body)
-                .send()
-                .await,
-        )
-        .await
-    }
-
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}{path}", self.base));
-        match &self.token {
-            Some(token) => {
-                let bearer = Zeroizing::new(format!("Bearer {}", token.as_str()));
-                match header::HeaderValue::from_str(&bearer) {
-                    Ok(mut value) => {
-                        value.set_sensitive(true);
-                        request.header(header::AUTHORIZATION, value)
-                    }
-                    // Not a token at all: the server says so.
-                    Err(_) => request,
-                }
-            }
-            None => request,
-        }
-    }
-}
-
-async fn answer<T: DeserializeOwned>(
-    sent: Result<Response, reqwest::Error>,
-) -> Result<T, ClientError> {
-    let mut response = sent.map_err(|error| ClientError::unreachable(&error))?;
-    let status = response.status().as_u16();
-    let mut body = Zeroizing::new(Vec::new());
-    while let Some(chunk) = response
-        .chunk()
-        .await
-        .map_err(|error| ClientError::unreachable(&error))?
-    {
-        if body.len() + chunk.len() > ANSWER_BYTES {
-            return Err(ClientError::Malformed);
-        }
-        body.extend_from_slice(&chunk);
-    }
-    if (200..300).contains(&status) {
-        return serde_json::from_slice(&body).map_err(|_| ClientError::Malformed);
-    }
-    Err(ClientError::refused(status, &body))
-}
+pub use health::Readiness;
+pub use kms::{KmsCache, KmsStatus, RewrapBegun, RewrapStatus, Watermark};
+pub use page::{Listing, Page};
+pub use roles::{NewRole, Permission, Role};
+pub use secrets::{
+    Change, Consistency, Created, Generator, NewSecret, Read, ReadSecret, SecretRow, Verified, Wait,
+};
+pub use tokens::{IssuedToken, NewToken, TokenRow};
+pub use value::{Payload, PayloadError, Token};
+pub use versions::RolledBack;
