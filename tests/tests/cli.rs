@@ -6,6 +6,9 @@
     clippy::panic
 )]
 
+#[path = "cli/servers.rs"]
+mod servers;
+
 use std::{
     fs,
     io::Write,
