@@ -6,6 +6,9 @@
     clippy::panic
 )]
 
+#[path = "cli/doctor.rs"]
+mod doctor;
+
 #[path = "cli/servers.rs"]
 mod servers;
 

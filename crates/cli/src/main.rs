@@ -5,6 +5,7 @@ mod audit;
 mod backup;
 mod cluster_key;
 mod dev;
+mod doctor;
 #[cfg(test)]
 mod page;
 mod recover;
@@ -49,6 +50,12 @@ enum Command {
         /// Keep the data here, instead of in a temporary directory.
         #[arg(long)]
         data_dir: Option<PathBuf>,
+    },
+    /// Look at settings, disk, ports, other nodes, clock and KMS rights as a server would meet them here, and
+    /// say what to do. Exit code 1 if something will not work.
+    Doctor {
+        #[command(flatten)]
+        to: remote::To,
     },
     /// Make a cluster of one out of what a node holds, when most of the others are gone for good.
     Recover(recover::Arguments),
@@ -167,6 +174,7 @@ fn main() -> ExitCode {
         Command::Backup {
             command: BackupCommand::Create { to, file },
         } => remote::create_backup(&to, &file),
+        Command::Doctor { to } => doctor::run(&to),
         Command::Remote(command) => remote::run(&command),
         Command::Completions { shell } => shell::completions(shell),
         Command::Man { dir } => shell::man(&dir),

@@ -21,7 +21,8 @@ use strongroom_server::hygiene;
 
 pub(crate) use audit::{Query, Tail};
 pub(crate) use connect::To;
-use exit::Failure;
+pub(crate) use exit::Failure;
+pub(crate) use render::{json as show_json, table as show_table};
 
 /// Commands of their own. `audit` and `backup` also have local ones, and stand beside those.
 #[derive(Subcommand)]

@@ -25,14 +25,9 @@ pub(crate) struct Opened {
     pub(crate) cluster_key: Option<ClusterKey>,
 }
 
-/// Reaches KMS, wraps and unwraps once, and says in one line which key that was. Unwraps this cluster
-/// key meanwhile.
-pub(crate) async fn open(
-    settings: &Settings,
-    cluster_key: Option<&WrappedClusterKey>,
-) -> Result<Opened, RunError> {
-    let mut credentials = String::from("-");
-    let kms: Arc<dyn Kms> = match &settings.kms.kms {
+/// The KMS that the settings name, and where its credentials come from, in words.
+pub(crate) async fn connect(settings: &Settings) -> Result<(Arc<dyn Kms>, String), RunError> {
+    match &settings.kms.kms {
         settings::Kms::Aws { key_id } => {
             let context_style = match settings.kms.hash_names {
                 true => ContextStyle::HashedName,
@@ -47,13 +42,23 @@ pub(crate) async fn open(
             let aws = AwsKms::connect(aws)
                 .await
                 .map_err(|error| RunError::Failed(error.to_string()))?;
-            credentials = aws.credentials().to_owned();
-            Arc::new(aws)
+            let credentials = aws.credentials().to_owned();
+            Ok((Arc::new(aws), credentials))
         }
         settings::Kms::Local { master_keys } => {
-            Arc::new(local_kms(master_keys.as_ref().map(|keys| keys.as_str()))?)
+            let local = local_kms(master_keys.as_ref().map(|keys| keys.as_str()))?;
+            Ok((Arc::new(local), String::from("-")))
         }
-    };
+    }
+}
+
+/// Reaches KMS, wraps and unwraps once, and says in one line which key that was. Unwraps this cluster
+/// key meanwhile.
+pub(crate) async fn open(
+    settings: &Settings,
+    cluster_key: Option<&WrappedClusterKey>,
+) -> Result<Opened, RunError> {
+    let (kms, credentials) = connect(settings).await?;
     let config = KeyringConfig {
         ttl: settings.kms.dek_cache_ttl,
         stale: settings.kms.dek_cache_stale,

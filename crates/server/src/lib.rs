@@ -11,6 +11,7 @@ mod backup_store;
 pub mod cluster_key;
 pub mod dev_ca;
 pub mod dev_keys;
+pub mod doctor;
 pub mod http;
 pub mod hygiene;
 mod keyring;
