@@ -12,6 +12,9 @@ mod doctor;
 #[path = "cli/servers.rs"]
 mod servers;
 
+#[path = "cli/transcript.rs"]
+mod transcript;
+
 use std::{
     fs,
     io::Write,
