@@ -40,7 +40,7 @@ pub struct Prometheus {
 }
 
 impl Prometheus {
-    /// Scrapes the ports of each job twice a second, and evaluates these rules as often.
+    /// Scrapes the ports of each job, in TLS if its name ends with `-tls`, twice a second, and evaluates these rules as often.
     pub async fn start(jobs: &[(&str, Vec<u16>)], rules: &str) -> Self {
         let dir = tempfile::tempdir().expect("a directory");
         let mut config = "global: {scrape_interval: 500ms, scrape_timeout: 400ms, \
@@ -49,8 +49,13 @@ impl Prometheus {
         for (job, ports) in jobs {
             let targets: Vec<_> = ports.iter().map(|p| format!("127.0.0.1:{p}")).collect();
             let targets = format!("[{{targets: {targets:?}}}]");
+            // The certificate's authority is the test's own.
+            let scheme = match job.ends_with("-tls") {
+                true => "scheme: https, tls_config: {insecure_skip_verify: true}, ",
+                false => "",
+            };
             config.push_str(&format!(
-                "- {{job_name: {job}, static_configs: {targets}}}\n"
+                "- {{job_name: {job}, {scheme}static_configs: {targets}}}\n"
             ));
         }
         fs::write(dir.path().join("prometheus.yaml"), config).expect("a file");

@@ -19,6 +19,7 @@ use strongroom_tests::{
     cluster::Cluster,
     metrics::Page,
     node::{Node, PATIENCE},
+    tls::{self, Ca},
 };
 
 const INTRODUCTION: &str = "\
@@ -26,12 +27,12 @@ const INTRODUCTION: &str = "\
 
 <!-- Generated from a page that a live leader answered; UPDATE_DOCS=1 cargo test -p strongroom-tests --test metrics rewrites it. -->
 
-What `GET /metrics` of a leader with scheduled backups shows, in the order of their names. Counters are since the
+What `GET /metrics` of a leader with scheduled backups, and of a node that speaks TLS, shows, in the order of their names. Counters are since the
 start of the process. A histogram `x` is read as `x_bucket`, `x_sum` and `x_count`. Names of secrets, values, tokens and
 addresses are in no label: `route` is one of the routes in [API](API.md) as the router writes it, or `other`; `peer` is a
 `NODE_ID`; all others have a few words that are written in the code.
 
-Without `VAULT_BACKUP_URL` there is nothing about backups; without a backup there is no age of one. A follower has no
+Without `VAULT_TLS_CERT` there is nothing about TLS. Without `VAULT_BACKUP_URL` there is nothing about backups; without a backup there is no age of one. A follower has no
 `strongroom_raft_peer_lag_entries` and no age of backups. A node that was removed has no voters. A worker that has never
 come to an end of a round has no time of it. The dashboard and the alerts that use these are in
 [deploy/monitoring](../deploy/monitoring/README.md).
@@ -158,7 +159,15 @@ async fn every_metric_is_in_the_document_and_tells_the_truth() {
     let at = page.sum("strongroom_worker_last_round_timestamp_seconds", &backed_up);
     assert!(at > Some(1.7e9), "{at:?}");
 
-    check_document(&page);
+    // A node that speaks TLS has more to tell.
+    let ca = Ca::new("test");
+    let (in_tls, _files) = tls::start(&ca, &[]).await;
+    let answer = tls::Client::of(&ca).get(&in_tls.nodes[0], "/metrics").await;
+    let mut all = Page::parse(&answer.unwrap().text);
+    check_names(&all);
+    assert!(all.value("strongroom_tls_certificate_expiry_seconds") > 0.0);
+    all.families.extend(page.families);
+    check_document(&all);
 
     // A member that is away lags behind more with every entry, and comes back.
     let follower = (0..3).find(|node| *node != leader).unwrap();

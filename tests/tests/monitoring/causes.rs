@@ -4,14 +4,21 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use serde_json::json;
+use sha2::{Digest, Sha256};
 use strongroom_tests::{
+    backup::{restore, take},
     cluster::Cluster,
     kms_cluster::KmsCluster,
     metrics::Page,
     moto::gate::Mode,
     node::Node,
+    postgres::{
+        gate::Step,
+        setup::{Setup, rotate},
+    },
     raw::Raw,
     shim::{FailingDisk, WrongClock},
+    tls::{self, Ca, Files},
 };
 
 const DAY: i64 = 86_400;
@@ -30,6 +37,11 @@ pub(crate) struct Lab {
     backup: Cluster,
     backup_clock: WrongClock,
     backups: PathBuf,
+    damaged: Cluster,
+    targets: Setup,
+    tls: Cluster,
+    ca: Ca,
+    tls_files: Files,
 }
 
 /// A cluster of one whose disk below `dir` can fail.
@@ -73,6 +85,11 @@ impl Lab {
         node.env.insert("VAULT_BACKUP_URL".to_owned(), url);
         let backup_clock = WrongClock::install(node, &scratch);
         started(&mut backup).await;
+        let damaged = Cluster::start(1).await;
+        let targets = Setup::start(1, &[("VAULT_REQUEST_TIMEOUT_SECS", "1")]).await;
+        targets.create(json!({})).await;
+        let ca = Ca::new("test");
+        let (tls, tls_files) = tls::start(&ca, &[]).await;
         Self {
             three,
             audit,
@@ -86,6 +103,11 @@ impl Lab {
             backup,
             backup_clock,
             backups,
+            damaged,
+            targets,
+            tls,
+            ca,
+            tls_files,
         }
     }
 
@@ -99,12 +121,17 @@ impl Lab {
             ("strongroom-snapshots", ports(&self.snapshots)),
             ("strongroom-kms", ports(&self.kms.cluster)),
             ("strongroom-backup", ports(&self.backup)),
+            ("strongroom-damaged", ports(&self.damaged)),
+            ("strongroom-targets", ports(&self.targets.cluster)),
+            ("strongroom-tls", ports(&self.tls)),
         ]
     }
 
     /// Everything goes wrong, each thing somewhere else.
     pub(crate) async fn make_causes(&mut self) {
         let (disk, snapshots) = (&self.disk, &self.snapshots);
+        // Renewal was forgotten.
+        self.tls_files.put(&self.ca.issue(-1, 5));
         tokio::join!(
             lose_nodes(&mut self.three),
             crowd(&self.audit, &self.audit_disk, &self.audit_clock),
@@ -112,6 +139,8 @@ impl Lab {
             fill_log(snapshots, &self.snapshot_disk),
             lose_kms(&self.kms),
             lose_backups(&self.backups, &self.backup_clock),
+            damage(&self.damaged),
+            hold_up(&self.targets),
         );
     }
 }
@@ -221,4 +250,32 @@ async fn lose_backups(place: &PathBuf, clock: &WrongClock) {
     fs::write(place, "not a directory").unwrap();
     tokio::time::sleep(Duration::from_secs(2)).await;
     clock.set(3 * DAY);
+}
+
+/// A target does not take its new password.
+async fn hold_up(targets: &Setup) {
+    targets.gate.stop_at(Step::Begin);
+    // It is answered that this goes on.
+    drop(rotate(&targets.cluster.admin(0)).await);
+}
+
+/// Somebody with an admin's token restores a backup in which a ciphertext was changed: its checksum tells
+/// damage, not people.
+async fn damage(cluster: &Cluster) {
+    let admin = cluster.admin(0);
+    let secret = json!({"name": "damaged", "value": "v".repeat(100_000)});
+    admin.post("/v1/secrets", secret).await.expect(201);
+    let mut backup = take(&admin).await;
+    let records = backup.len() - 32;
+    backup.truncate(records);
+    backup[records / 2] ^= 1;
+    let checksum = Sha256::digest(&backup);
+    backup.extend_from_slice(&checksum);
+    restore(&admin, "/v1/restore", backup).await.expect(200);
+    let reader = cluster.nodes[0].api();
+    for _ in 0..8 {
+        let read = reader.get("/v1/secrets/damaged").await;
+        assert!(read.status >= 500, "{}", read.text);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
 }
