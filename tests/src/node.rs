@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     fs::{self, File},
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
@@ -22,11 +23,13 @@ pub fn binary() -> PathBuf {
         return path.into();
     }
     let test = std::env::current_exe().expect("a test has a path");
-    let path = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("target/PROFILE/deps")
-        .join("strongroom");
+    let beside = test.parent().expect("a test lies somewhere");
+    // Tests lie in `deps` below it, other programs right beside it.
+    let beside = match beside.ends_with("deps") {
+        true => beside.parent().expect("target/PROFILE"),
+        false => beside,
+    };
+    let path = beside.join("strongroom");
     assert!(
         path.exists(),
         "{} is missing: run `cargo build -p strongroom` first",
@@ -63,6 +66,8 @@ pub struct Node {
     pub data_dir: PathBuf,
     /// Its settings.
     pub env: BTreeMap<String, String>,
+    /// The program that starts the server in its own place, with its arguments; empty: none.
+    pub behind: Vec<String>,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -87,6 +92,7 @@ impl Node {
             netns: None,
             data_dir,
             env: all,
+            behind: Vec::new(),
             log,
             child: None,
         }
@@ -100,15 +106,14 @@ impl Node {
             .append(true)
             .open(&self.log)
             .expect("a log file");
-        let mut command = match &self.netns {
-            None => Command::new(binary()),
-            Some((name, _)) => {
-                // It puts the server in its own place: signals go to the right process.
-                let mut command = Command::new("ip");
-                command.args(["netns", "exec", name]).arg(binary());
-                command
-            }
-        };
+        // Each puts the next one in its own place: signals go to the right process.
+        let mut line: Vec<OsString> = self.behind.iter().map(OsString::from).collect();
+        if let Some((name, _)) = &self.netns {
+            line.extend(["ip", "netns", "exec", name].map(OsString::from));
+        }
+        line.push(binary().into());
+        let mut command = Command::new(&line[0]);
+        command.args(&line[1..]);
         command.arg("server").stdin(Stdio::null());
         for (key, _) in std::env::vars_os() {
             if key.to_string_lossy().starts_with("VAULT_") || key == "NODE_ID" {
