@@ -77,6 +77,9 @@ pub(crate) fn with_slow_syncs(delay: Duration) -> Vec<String> {
         "-qq",
         "-o",
         "/dev/null",
+        // All other calls go by untouched.
+        "-e",
+        "trace=fsync,fdatasync",
         "-e",
         &inject,
         "--",
