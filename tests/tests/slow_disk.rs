@@ -96,3 +96,52 @@ async fn slow_syncs_cost_no_election() {
         "{seen:?}"
     );
 }
+
+/// The leader sends an entry to the others while its own disk writes it. Until that is done, the entry counts as
+/// committed nowhere: the leader does not answer, and the others, which have it on their disks, do not show
+/// it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_leader_does_not_have_on_its_disk_is_committed_nowhere() {
+    const SLOW: Duration = Duration::from_secs(2);
+    let _turn = alone().await;
+    let mut cluster = Cluster::prepare(3, &[]);
+    let scratch = cluster.dir.path().to_owned();
+    let install = |node: &mut Node| {
+        let dir = node.data_dir.join("log");
+        FailingDisk::install(node, &scratch, &dir)
+    };
+    let disks: Vec<FailingDisk> = cluster.nodes.iter_mut().map(install).collect();
+    cluster.nodes.iter_mut().for_each(Node::start);
+    cluster.wait_ready().await;
+    let led = cluster.leader().await;
+    let admin = cluster.admin(led);
+    let made = json!({"name": "a", "value": "old"});
+    admin.post("/v1/secrets", made).await.expect(201);
+    // Written lazily, and then nothing is.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    disks[led].slow_down(SLOW);
+    let began = Instant::now();
+    let put = tokio::spawn(async move {
+        admin
+            .put("/v1/secrets/a", json!({"value": "new"}))
+            .await
+            .expect(200);
+        began.elapsed()
+    });
+    let mut looks = 0;
+    for place in (0..3).cycle() {
+        let read = cluster.nodes[place].api().get("/v1/secrets/a").await;
+        if began.elapsed() >= SLOW {
+            break;
+        }
+        assert_eq!(read.json["value"], "old", "node {place}");
+        looks += 1;
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let took = put.await.unwrap();
+    println!("answered after {took:?}; {looks} looks before");
+    assert!(took >= SLOW, "{took:?}");
+    assert!(looks > 0);
+    disks[led].heal();
+    cluster.assert_equal("").await;
+}

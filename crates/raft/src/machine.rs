@@ -19,6 +19,7 @@ use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::{
     durable::OpenError,
+    log_store::LogStore,
     snapshot_codec::SnapshotError,
     snapshot_files::SnapshotFiles,
     types::{
@@ -81,6 +82,8 @@ pub struct Machine {
     published: Arc<ArcSwap<Published>>,
     applied: watch::Sender<Option<u64>>,
     files: Arc<SnapshotFiles>,
+    /// The log whose entries are applied, if they may come before they are durable.
+    log: Option<LogStore>,
 }
 
 impl Machine {
@@ -96,7 +99,15 @@ impl Machine {
             published: Arc::new(ArcSwap::from_pointee(published)),
             applied,
             files: Arc::new(files),
+            log: None,
         })
+    }
+
+    /// The same, applying what this log holds, and nothing of it before it is durable (invariant 28).
+    #[must_use]
+    pub fn following(self, log: LogStore) -> Self {
+        let log = Some(log);
+        Self { log, ..self }
     }
 
     /// Checks that what the log purged is in the snapshot. If not, what it held is gone, and starting
@@ -218,6 +229,11 @@ impl RaftStateMachine<TypeConfig> for Machine {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
+        let entries: Vec<Entry> = entries.into_iter().collect();
+        if let (Some(log), Some(last)) = (&self.log, entries.last()) {
+            let durable = log.until_durable(last.log_id.index).await;
+            durable.map_err(|e| StorageIoError::apply(last.log_id, AnyError::new(&e)))?;
+        }
         let mut next = Published::clone(&self.published.load());
         // Persistent maps: a clone is cheap, and readers keep theirs.
         let mut state = State::clone(&next.state);

@@ -26,6 +26,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use tokio::task::JoinHandle;
 
 use crate::{
+    log_store::LogStore,
     snapshot_files::{self, SnapshotFiles},
     types::{LogId, NodeId, Peer, Snapshot, TypeConfig, Vote},
     wire::{self, Addressed, Rpc, Transport, TransportError},
@@ -102,6 +103,7 @@ pub(crate) struct Network {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) addresses: AddressBook,
     pub(crate) snapshots: Arc<SnapshotFiles>,
+    pub(crate) log: LogStore,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -114,6 +116,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             peer: node.clone(),
             target,
             snapshots: Arc::clone(&self.snapshots),
+            log: self.log.clone(),
             sending: None,
         }
     }
@@ -126,6 +129,7 @@ pub(crate) struct Connection {
     peer: Peer,
     target: NodeId,
     snapshots: Arc<SnapshotFiles>,
+    log: LogStore,
     sending: Option<Sending>,
 }
 
@@ -229,9 +233,11 @@ impl Connection {
 impl RaftNetwork<TypeConfig> for Connection {
     async fn append_entries(
         &mut self,
-        rpc: AppendEntriesRequest<TypeConfig>,
+        mut rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Appended {
+        // openraft counts this node's own disk from the start (invariant 28).
+        rpc.leader_commit = rpc.leader_commit.min(self.log.durable_end());
         self.append(rpc).await
     }
 

@@ -25,7 +25,7 @@ use crate::{
     meters::Meters,
     network::{AddressBook, Network},
     proposer::Proposer,
-    read_index::{Floor, ReadIndex},
+    read_index::ReadIndex,
     store::{OpenError, Store},
     types::{NodeId, Peer, Raft},
     voters::Heard,
@@ -163,11 +163,15 @@ impl Node {
         {
             return Err(Surpassed { own, newest }.into());
         }
-        let floor = Floor::found(vote, identity.raft_id, last);
+        if let Some(vote) = &vote {
+            let laid_down = store.log().lay_down_lead(vote).await;
+            laid_down.map_err(|error| StartError::Raft(error.to_string()))?;
+        }
         let network = Network {
             transport: Arc::clone(&transport),
             addresses: addresses.clone(),
             snapshots: store.snapshots(),
+            log: store.log(),
         };
         let raft_config = raft_config().map_err(|error| StartError::Raft(error.to_string()))?;
         let raft = Raft::new(
@@ -181,7 +185,7 @@ impl Node {
         .map_err(|error| StartError::Raft(error.to_string()))?;
         let inner = Arc::new(Inner {
             proposer: Proposer::start(raft.clone(), store.view()),
-            read_index: ReadIndex::of_this_node(raft.clone(), floor),
+            read_index: ReadIndex::of_this_node(raft.clone()),
             leaders_read_index: OnceLock::new(),
             raft,
             identity,

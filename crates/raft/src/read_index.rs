@@ -4,12 +4,7 @@ use std::{future::Future, sync::Weak, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{
-    leading::Leader,
-    node::Inner,
-    types::{Raft, Vote},
-    wire::Rpc,
-};
+use crate::{leading::Leader, node::Inner, types::Raft, wire::Rpc};
 
 const QUEUE: usize = 4_096;
 /// How long a leader elsewhere may take to prove that it leads, before it is asked again.
@@ -24,8 +19,8 @@ pub(crate) struct ReadIndex {
 
 impl ReadIndex {
     /// This node's own proof, for as long as it leads.
-    pub(crate) fn of_this_node(raft: Raft, floor: Option<Floor>) -> Self {
-        Self::start(move || proof(raft.clone(), floor))
+    pub(crate) fn of_this_node(raft: Raft) -> Self {
+        Self::start(move || proof(raft.clone()))
     }
 
     /// What the leader says, wherever it is. At a follower one question answers all who wait.
@@ -63,37 +58,9 @@ impl ReadIndex {
     }
 }
 
-/// What a leader that was started again must have seen in the term that it led before.
-///
-/// openraft restores such a leader without an election, takes the first entry of its term for the last
-/// that others may have committed, and the commit index on disk for its own. Both lie before what it
-/// had acknowledged: that ends where its log does.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Floor {
-    term: u64,
-    index: u64,
-}
-
-impl Floor {
-    /// The floor of a node that finds this vote and this end of its log at its start.
-    pub(crate) fn found(vote: Option<Vote>, own_id: u64, last: Option<u64>) -> Option<Self> {
-        let led = vote.filter(|vote| vote.committed && vote.leader_id.node_id == own_id)?;
-        Some(Self {
-            term: led.leader_id.term,
-            index: last?,
-        })
-    }
-}
-
-async fn proof(raft: Raft, floor: Option<Floor>) -> Option<u64> {
-    // Asked for before: a later term's proof needs no floor, and an earlier one's never comes after.
-    let term = raft.metrics().borrow().current_term;
-    let floor = floor.filter(|floor| term <= floor.term);
+async fn proof(raft: Raft) -> Option<u64> {
     match raft.get_read_log_id().await {
-        Ok((read, _applied)) => {
-            let index = read.map_or(0, |id| id.index);
-            Some(index.max(floor.map_or(0, |floor| floor.index)))
-        }
+        Ok((read, _applied)) => Some(read.map_or(0, |id| id.index)),
         Err(error) => {
             tracing::debug!(%error, "no read index");
             None
@@ -114,21 +81,5 @@ async fn asked(inner: Weak<Inner>) -> Option<u64> {
                 .ok()?
         }
         Leader::Unknown => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_who_led_when_it_stopped_has_a_floor() {
-        let led = Vote::new_committed(3, 7);
-        let floor = Floor { term: 3, index: 20 };
-        assert_eq!(Floor::found(Some(led), 7, Some(20)), Some(floor));
-        assert_eq!(Floor::found(Some(led), 8, Some(20)), None);
-        assert_eq!(Floor::found(Some(Vote::new(3, 7)), 7, Some(20)), None);
-        assert_eq!(Floor::found(Some(led), 7, None), None);
-        assert_eq!(Floor::found(None, 7, Some(20)), None);
     }
 }

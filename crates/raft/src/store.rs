@@ -41,6 +41,7 @@ impl Store {
         machine.check_against(log.ends().last_purged_log_id, data_dir)?;
         let (view, snapshots) = (machine.view(), machine.snapshots());
         log.follow_snapshots(snapshots.kept());
+        let machine = machine.following(log.clone());
         Ok(Self {
             log,
             machine: Mutex::new(Some(machine)),

@@ -4,7 +4,7 @@
 use std::{
     io,
     panic::{AssertUnwindSafe, catch_unwind},
-    sync::{Arc, Mutex, PoisonError, mpsc},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
     time::Duration,
 };
@@ -81,9 +81,14 @@ struct Request {
     done: Option<Done>,
 }
 
+/// The newest commit index, to be written with whatever is written next. It comes with almost every entry:
+/// waking the thread for it would cost as much as the entry.
+type Committed = Arc<Mutex<Option<Vec<u8>>>>;
+
 /// The way to the writing thread. Dropping it writes what waits and ends the thread.
 pub(crate) struct Writer {
     requests: Mutex<Option<mpsc::Sender<Request>>>,
+    committed: Committed,
     failed: watch::Receiver<Option<StoreFailed>>,
     thread: Option<thread::JoinHandle<()>>,
 }
@@ -93,6 +98,8 @@ impl Writer {
     pub(crate) fn start(disk: Arc<Disk>, mark: Mark, purged: Option<u64>) -> io::Result<Self> {
         let (requests, queue) = mpsc::channel();
         let (fail, failed) = watch::channel(None);
+        let committed = Committed::default();
+        let noted = Arc::clone(&committed);
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || {
@@ -101,6 +108,7 @@ impl Writer {
                     disk,
                     mark,
                     queue,
+                    committed: noted,
                     fail,
                     purging,
                     dirty: false,
@@ -109,6 +117,7 @@ impl Writer {
             })?;
         Ok(Self {
             requests: Mutex::new(Some(requests)),
+            committed,
             failed,
             thread: Some(thread),
         })
@@ -128,6 +137,12 @@ impl Writer {
             changes,
             done: None,
         });
+    }
+
+    /// Has the commit index written with the next barrier, or after a while. All entries up to it were
+    /// handed over before.
+    pub(crate) fn note_committed(&self, committed: Vec<u8>) {
+        *lock(&self.committed) = Some(committed);
     }
 
     fn send(&self, request: Request) {
@@ -155,6 +170,10 @@ impl Writer {
     }
 }
 
+fn lock(committed: &Committed) -> MutexGuard<'_, Option<Vec<u8>>> {
+    committed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Drop for Writer {
     fn drop(&mut self) {
         self.requests
@@ -177,6 +196,7 @@ struct Loop {
     disk: Arc<Disk>,
     mark: Mark,
     queue: mpsc::Receiver<Request>,
+    committed: Committed,
     fail: watch::Sender<Option<StoreFailed>>,
     purging: Option<Purging>,
     /// Something was written since the last barrier.
@@ -247,36 +267,59 @@ impl Loop {
                 Err(mpsc::TryRecvError::Empty) => None,
                 Err(mpsc::TryRecvError::Disconnected) => return self.last_group(),
             }
-        } else if self.dirty {
+        } else {
             match self.queue.recv_timeout(LAZY_DELAY) {
                 Ok(request) => Some(request),
                 Err(mpsc::RecvTimeoutError::Timeout) => None,
                 Err(mpsc::RecvTimeoutError::Disconnected) => return self.last_group(),
             }
-        } else {
-            Some(self.queue.recv().ok()?)
         };
-        let mut weight = 0;
+        // Taken before the queue is emptied: all entries up to it are in the queue by now, if not written.
+        let committed = lock(&self.committed).take();
+        let (mut weight, mut full) = (0, false);
         let mut group = Vec::new();
         let mut next = first;
         while let Some(request) = next {
             weight += request.changes.iter().map(Change::weight).sum::<usize>();
             group.push(request);
-            let full = weight >= GROUP_BYTES || group.len() >= GROUP_REQUESTS;
+            full = weight >= GROUP_BYTES || group.len() >= GROUP_REQUESTS;
             next = if full {
                 None
             } else {
                 self.queue.try_recv().ok()
             };
         }
+        match committed {
+            // It must not be on the disk before the entries that it speaks of.
+            Some(value) if full => {
+                lock(&self.committed).get_or_insert(value);
+            }
+            Some(value) => group.push(Request {
+                changes: vec![Change::Value {
+                    key: Key::COMMITTED,
+                    value,
+                }],
+                done: None,
+            }),
+            None => {}
+        }
         Some(group)
     }
 
     /// At the end: one more barrier if something waits for it. Purging goes on at the next start.
     fn last_group(&self) -> Option<Vec<Request>> {
-        if self.dirty
-            && let Err(error) = catch_unwind(AssertUnwindSafe(|| self.disk.barrier()))
-                .unwrap_or_else(|_| Err(DiskError("sled panicked".to_owned())))
+        let committed = lock(&self.committed).take();
+        if !self.dirty && committed.is_none() {
+            return None;
+        }
+        let settle = || {
+            if let Some(value) = committed {
+                self.disk.put(&Key::COMMITTED, Some(&value))?;
+            }
+            self.disk.barrier()
+        };
+        if let Err(error) = catch_unwind(AssertUnwindSafe(settle))
+            .unwrap_or_else(|_| Err(DiskError("sled panicked".to_owned())))
         {
             tracing::error!(%error, "the last lazy writes were not made durable");
         }

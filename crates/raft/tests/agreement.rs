@@ -29,7 +29,8 @@ async fn term(node: &Arc<Node>) -> u64 {
     node.cluster().await.term
 }
 
-/// openraft restores a leader that stopped without an election, and its commit index on disk lags.
+/// openraft would restore a leader that stopped without an election, in the same term (invariant 28); and its
+/// commit index on disk lags.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_leader_started_again_knows_what_it_had_acknowledged() {
     let (dir, wires) = (tempfile::tempdir().unwrap(), Arc::new(Wires::default()));

@@ -1,5 +1,6 @@
 //! The log and the vote, as openraft wants them stored.
 
+mod ahead;
 pub mod entry_codec;
 mod storage;
 mod window;
@@ -13,7 +14,7 @@ use std::{
     },
 };
 
-use openraft::{AnyError, LogState};
+use openraft::{AnyError, CommittedLeaderId, LogState};
 use serde::de::DeserializeOwned;
 use strongroom_core::{Durations, DurationsReading};
 use tokio::sync::{oneshot, watch};
@@ -24,7 +25,7 @@ use crate::{
     mark::Mark,
     rows,
     snapshot_files::Kept,
-    types::{Entry, LogId, StorageError, StorageIoError, TypeConfig, Vote},
+    types::{Entry, LogId, NodeId, StorageError, StorageIoError, TypeConfig, Vote},
     writer::{Change, StoreFailed, Writer},
 };
 use entry_codec::EntryDecodeError;
@@ -45,8 +46,13 @@ struct Shared {
     window: Mutex<Window>,
     /// Number of the last append handed to the writer, under the lock of `window`.
     appends: AtomicU64,
-    /// Number of the last append that is durable.
-    durable: Arc<AtomicU64>,
+    /// Number of the last append that is durable. Not to be looked at under the lock of `window`: whoever
+    /// waits for it looks at `window` meanwhile.
+    durable: Arc<watch::Sender<u64>>,
+    /// Whose log this is, once that is known.
+    own: OnceLock<u64>,
+    /// As which leader this node appends entries of its own; `None`: it has won no vote in this run.
+    leads_as: Mutex<Option<CommittedLeaderId<NodeId>>>,
     disk: Arc<Disk>,
     /// Appends that became durable.
     appended: Arc<Durations>,
@@ -92,7 +98,9 @@ impl LogStore {
             writer,
             window: Mutex::new(window),
             appends: AtomicU64::new(0),
-            durable: Arc::new(AtomicU64::new(0)),
+            durable: Arc::new(watch::Sender::new(0)),
+            own: OnceLock::new(),
+            leads_as: Mutex::default(),
             disk,
             appended: Arc::default(),
             committed: AtomicU64::new(0),
@@ -167,13 +175,16 @@ impl LogStore {
         let disk = &self.shared.disk;
         let failed = |error: DiskError| disk.corrupt(error.0);
         match disk.get(&Key::OWNER).map_err(failed)? {
-            Some(owner) if owner == raft_id.to_le_bytes() => Ok(()),
-            Some(_) => Err(OpenError::OtherMembers(self.shared.disk.path().to_owned())),
+            Some(owner) if owner == raft_id.to_le_bytes() => {}
+            Some(_) => return Err(OpenError::OtherMembers(disk.path().to_owned())),
             None => disk
                 .put(&Key::OWNER, Some(&raft_id.to_le_bytes()))
                 .and_then(|()| disk.barrier())
-                .map_err(failed),
+                .map_err(failed)?,
         }
+        // Claimed once, or again by the same.
+        let _ = self.shared.own.set(raft_id);
+        Ok(())
     }
 
     /// Bytes of all entries kept.
@@ -214,6 +225,11 @@ impl LogStore {
             .window
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn leads_as(&self) -> MutexGuard<'_, Option<CommittedLeaderId<NodeId>>> {
+        let leads_as = self.shared.leads_as.lock();
+        leads_as.unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn write(&self, changes: Vec<Change>) -> Result<(), StoreFailed> {

@@ -77,7 +77,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let change = value(Key::VOTE, vote).map_err(StorageIoError::write_vote)?;
         self.write(vec![change])
             .await
-            .map_err(|e| StorageIoError::write_vote(AnyError::new(&e)).into())
+            .map_err(|e| StorageIoError::write_vote(AnyError::new(&e)))?;
+        self.note_vote(vote);
+        Ok(())
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
@@ -89,8 +91,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
         let index = committed.map_or(0, |id| id.index);
         self.shared.committed.fetch_max(index, Ordering::Relaxed);
-        let change = value(Key::COMMITTED, &committed).map_err(StorageIoError::write_logs)?;
-        self.shared.writer.submit_lazily(vec![change]);
+        let committed = postcard::to_stdvec(&committed)
+            .map_err(|e| StorageIoError::write_logs(AnyError::new(&e)))?;
+        self.shared.writer.note_committed(committed);
         Ok(())
     }
 
@@ -116,11 +119,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
             encoded.push((entry, length, bytes));
         }
+        let ahead = self.are_own(encoded.iter().map(|(entry, _, _)| entry));
+        let (at_once, in_the_end) = match ahead {
+            true => (Some(callback), None),
+            false => (None, Some(callback)),
+        };
         let mut changes = Vec::new();
+        let durable = *self.shared.durable.borrow();
         // Under one lock: the writer must get appends in the order in which the window took them.
         let mut window = self.window();
         let number = self.shared.appends.fetch_add(1, Ordering::Relaxed) + 1;
-        let durable = self.shared.durable.load(Ordering::Acquire);
         for (entry, length, bytes) in encoded {
             let index = entry.log_id.index;
             if window.is_purged(index) {
@@ -132,16 +140,24 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 .map_err(StorageIoError::write_logs)?;
         }
         window.shrink(durable);
-        let mark = Arc::clone(&self.shared.durable);
+        let durable = Arc::clone(&self.shared.durable);
         let (appended, began) = (Arc::clone(&self.shared.appended), Instant::now());
         let done = move |result: Result<(), StoreFailed>| {
             if result.is_ok() {
                 appended.note(began.elapsed());
-                mark.fetch_max(number, Ordering::Release);
+                // In the order in which they were handed over.
+                durable.send_replace(number);
             }
-            callback.log_io_completed(result.map_err(Into::into));
+            if let Some(callback) = in_the_end {
+                callback.log_io_completed(result.map_err(Into::into));
+            }
         };
         self.shared.writer.submit(changes, Box::new(done));
+        drop(window);
+        if let Some(callback) = at_once {
+            // What fails from here on, the state machine and the node hear of.
+            callback.log_io_completed(self.shared.writer.check().map_err(Into::into));
+        }
         Ok(())
     }
 

@@ -100,6 +100,24 @@ impl Window {
         Ok(())
     }
 
+    /// The number of the append that brought an entry, unless that has long been durable.
+    pub(super) fn append_of(&self, index: u64) -> Option<u64> {
+        let first_cached = self.next() - self.cache.len() as u64;
+        let place = usize::try_from(index.checked_sub(first_cached)?).ok()?;
+        self.cache.get(place).map(|cached| cached.append)
+    }
+
+    /// The last entry held, or purged, of which no part came with a later append than `durable_append`.
+    /// `None` also where it is not at hand.
+    pub(super) fn durable_end(&self, durable_append: u64) -> Option<LogId> {
+        let durable = |cached: &&Cached| cached.append <= durable_append;
+        match self.cache.iter().rev().find(durable) {
+            Some(cached) => Some(cached.entry.log_id),
+            None if self.cache.is_empty() => self.last.or(self.purged),
+            None => self.purged,
+        }
+    }
+
     /// Lets go of the oldest entries in memory, of those that are durable.
     pub(super) fn shrink(&mut self, durable_append: u64) {
         while self.cache_bytes > CACHE_BYTES
@@ -292,5 +310,24 @@ mod tests {
         let (on_disk, at_hand) = window.cached(window.present(0..9));
         assert_eq!((on_disk, at_hand.len()), (0..6, 3));
         assert_eq!(window.cached(window.present(2..4)), (2..4, vec![]));
+    }
+
+    #[test]
+    fn the_durable_end_follows_appends_and_cuts() {
+        let mut window = window(1..6);
+        let end = |window: &Window, upto| window.durable_end(upto).map(|id| id.index);
+        assert_eq!(end(&window, 0), None);
+        assert_eq!(end(&window, 3), Some(3));
+        assert_eq!(end(&window, 9), Some(5));
+        assert_eq!((window.append_of(4), window.append_of(6)), (Some(4), None));
+        // What takes the place of what was cut off is durable with its own append.
+        window.truncate(4, Some(log_id(1, 1, 3)));
+        window
+            .push(blank_ent::<TypeConfig>(2, 1, 4), 100, 6)
+            .unwrap();
+        assert_eq!(end(&window, 5), Some(3));
+        assert_eq!(window.durable_end(6), Some(log_id(2, 1, 4)));
+        window.purge(log_id(2, 1, 4));
+        assert_eq!(end(&window, 0), Some(4));
     }
 }
