@@ -2,11 +2,13 @@
 
 use std::{
     net::TcpStream,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use tempfile::TempDir;
 
 /// How long a server may take to listen.
 const WITHIN: Duration = Duration::from_secs(30);
@@ -62,28 +64,33 @@ impl Drop for Server {
     }
 }
 
-/// Before a command: each of its syncs takes so much longer. The process stays the command's own, so that
-/// its pid is known; what traces it is detached from it, and ends with it.
-pub(crate) fn with_slow_syncs(delay: Duration) -> Vec<String> {
-    let inject = format!(
-        "inject=fsync,fdatasync,sync_file_range:delay_exit={}",
-        delay.as_micros()
-    );
-    [
-        "strace",
-        "-D",
-        "-f",
-        "--seccomp-bpf",
-        "-qq",
-        "-o",
-        "/dev/null",
-        // All other calls go by untouched.
-        "-e",
-        "trace=fsync,fdatasync",
-        "-e",
-        &inject,
-        "--",
-    ]
-    .map(str::to_owned)
-    .to_vec()
+/// What makes each sync of a server take longer: a program that starts it in its own place.
+pub(crate) struct SlowSyncs {
+    program: PathBuf,
+    _dir: TempDir,
+    by: Duration,
+}
+
+impl SlowSyncs {
+    /// Compiles it.
+    pub(crate) fn new(by: Duration) -> Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let program = dir.path().join("slow_syncs");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/slow_syncs.c");
+        let mut cc = Command::new("cc");
+        let built = cc.arg("-O2").arg("-o").arg(&program).arg(source).status();
+        let built = built.context("cc, a C compiler, does not start")?;
+        ensure!(built.success(), "slow_syncs.c does not compile");
+        Ok(Self {
+            program,
+            _dir: dir,
+            by,
+        })
+    }
+
+    /// What stands before the server's command.
+    pub(crate) fn before(&self) -> Vec<String> {
+        let by = self.by.as_micros().to_string();
+        vec![self.program.display().to_string(), by]
+    }
 }

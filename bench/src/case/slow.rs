@@ -9,6 +9,7 @@ use crate::{
     budget::{Budget, Figure},
     load,
     plan::Plan,
+    server::SlowSyncs,
     subject::strongroom,
 };
 
@@ -16,7 +17,8 @@ const DELAY: Duration = Duration::from_millis(2);
 
 pub(super) async fn run(plan: &Plan) -> Result<Vec<Figure>> {
     let budget = Budget::at_least(1.0, 1.5);
-    let both = Pair::start(Some(DELAY)).await?;
+    let syncs = SlowSyncs::new(DELAY)?;
+    let both = Pair::start(Some(&syncs)).await?;
     let what = "update, 2 ms slower syncs, 64 connections, at the leader";
     let mut figures = both.compare(plan, what, 64, true, budget).await?;
     let what = "update, 2 ms slower syncs, one connection, at the leader";
@@ -24,7 +26,7 @@ pub(super) async fn run(plan: &Plan) -> Result<Vec<Figure>> {
     drop(both);
 
     let (slow, quick) = (
-        strongroom::start(1, &[], Some(DELAY)).await,
+        strongroom::start(1, &[], Some(&syncs)).await,
         strongroom::start(1, &[], None).await,
     );
     let mut subjects = Vec::new();

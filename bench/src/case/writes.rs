@@ -1,7 +1,5 @@
 //! Updates that a quorum of three nodes has on its disks, beside etcd's.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use strongroom_tests::cluster::Cluster;
 
@@ -10,6 +8,7 @@ use crate::{
     budget::{Budget, Figure},
     load,
     plan::Plan,
+    server::SlowSyncs,
     subject::{NAMES, etcd::Etcd, strongroom, vault},
 };
 
@@ -21,7 +20,7 @@ pub(super) struct Pair {
 
 impl Pair {
     /// Started; each sync takes longer if that is said.
-    pub(super) async fn start(slow: Option<Duration>) -> Result<Self> {
+    pub(super) async fn start(slow: Option<&SlowSyncs>) -> Result<Self> {
         let cluster = strongroom::start(3, &[], slow).await;
         let leader = cluster.leader().await;
         load::create(&cluster.admin(leader), "bench", 0, NAMES).await?;

@@ -13,7 +13,7 @@ use strongroom_tests::node::free_port;
 use super::{NAMES, Subject};
 use crate::{
     load,
-    server::{Server, with_slow_syncs},
+    server::{Server, SlowSyncs},
     wrk::Traffic,
 };
 
@@ -47,7 +47,7 @@ impl Node {
 
 impl Etcd {
     /// Started, with a leader. `slow`: each sync takes longer.
-    pub(crate) async fn start(slow: Option<Duration>) -> Result<Self> {
+    pub(crate) async fn start(slow: Option<&SlowSyncs>) -> Result<Self> {
         let dir = tempfile::Builder::new()
             .prefix("strongroom-bench-")
             .tempdir()?;
@@ -67,7 +67,7 @@ impl Etcd {
                 format!("http://127.0.0.1:{peer}"),
             );
             let data = etcd._dir.path().join(format!("e{n}")).display().to_string();
-            let mut command = slow.map(with_slow_syncs).unwrap_or_default();
+            let mut command = slow.map(SlowSyncs::before).unwrap_or_default();
             command.extend(
                 [
                     "etcd",

@@ -1,7 +1,5 @@
 //! Strongroom.
 
-use std::time::Duration;
-
 use anyhow::{Result, ensure};
 use strongroom_tests::{
     api::Api,
@@ -9,13 +7,13 @@ use strongroom_tests::{
 };
 
 use super::{NAMES, Subject};
-use crate::{load, server, wrk::Traffic};
+use crate::{load, server::SlowSyncs, wrk::Traffic};
 
 /// Started and ready, with the settings of a fresh installation. `slow`: each sync takes longer.
-pub(crate) async fn start(nodes: usize, env: &[(&str, &str)], slow: Option<Duration>) -> Cluster {
+pub(crate) async fn start(nodes: usize, env: &[(&str, &str)], slow: Option<&SlowSyncs>) -> Cluster {
     let mut cluster = Cluster::prepare(nodes, env);
     for node in &mut cluster.nodes {
-        node.behind = slow.map(server::with_slow_syncs).unwrap_or_default();
+        node.behind = slow.map(SlowSyncs::before).unwrap_or_default();
         node.start();
     }
     cluster.wait_ready().await;
