@@ -5,6 +5,8 @@
 
 mod budget;
 mod case;
+mod counted;
+mod instructions;
 mod load;
 mod plan;
 mod plot;
@@ -21,6 +23,7 @@ use std::{path::PathBuf, process::Command};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 
+use counted::Work;
 use plan::Plan;
 
 /// Strongroom's benchmarks.
@@ -43,6 +46,22 @@ enum What {
         /// Where the plot and its figures go.
         #[arg(long, default_value = "target/bench")]
         out: PathBuf,
+    },
+    /// Counts the instructions of a read, and of its parts, under valgrind: the same on every machine.
+    Instructions {
+        /// What to count; all if nothing is given.
+        works: Vec<Work>,
+        /// How many functions to show of each, those with most instructions of their own.
+        #[arg(long, default_value_t = 10)]
+        functions: usize,
+    },
+    /// Does what `instructions` counts. Started by it, under valgrind.
+    #[command(hide = true)]
+    Counted {
+        /// What to do.
+        work: Work,
+        /// How often.
+        times: u64,
     },
     /// Answers every request with the same bytes: the ceiling for reads. Started by `bench`.
     #[command(hide = true)]
@@ -79,15 +98,31 @@ struct BenchArguments {
     list: bool,
 }
 
-#[tokio::main]
-async fn main() -> Result<()> {
+fn main() -> Result<()> {
     match Arguments::parse().command {
+        // Both without a runtime around them: what is counted has its own.
+        What::Instructions { works, functions } => {
+            let works = match works.is_empty() {
+                true => Work::ALL.to_vec(),
+                false => works,
+            };
+            instructions::run(&works, functions)
+        }
+        What::Counted { work, times } => work.run(times),
+        other => measure(other),
+    }
+}
+
+#[tokio::main]
+async fn measure(what: What) -> Result<()> {
+    match what {
         What::Bench(arguments) => bench(arguments).await,
         What::Soak { minutes, out } => {
             build()?;
             soak::run(minutes, &out).await
         }
         What::Ceiling { port, answer } => subject::ceiling::serve(port, &answer).await,
+        What::Instructions { .. } | What::Counted { .. } => Ok(()),
     }
 }
 
