@@ -22,7 +22,7 @@ use super::{
     App, INDEX,
     answer::{self, Answer},
     call::Call,
-    carried::{Pool, to_its_end},
+    carried::{Pool, to_its_end, until_recorded},
     empty, json,
 };
 use requests::{BatchRequest, CreateRequest, RotateRequest, UpdateRequest, VerifyRequest};
@@ -81,8 +81,8 @@ pub(super) async fn read(app: Arc<App>, call: Call) -> Answer {
     // Neither is needed any more, and the wait may be long.
     drop((call.headers, call.body, call.token, call.uri));
     let Ok(Some(Watch { wait, after })) = asked.watch else {
-        let own = Arc::clone(&app);
-        return to_its_end(&app, Pool::Reads, read_now(own, context, asked)).await;
+        let (own, seen) = (Arc::clone(&app), context.seen.clone());
+        return until_recorded(&app, seen, read_now(own, context, asked)).await;
     };
     let admitted = {
         let (app, target) = (Arc::clone(&app), described(&asked.name).to_owned());
