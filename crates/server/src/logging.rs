@@ -35,9 +35,10 @@ pub(crate) fn name_requests() -> bool {
 /// The quiet list is a filter of its own: in one list, what is more specific would win over it.
 pub fn start(filter: &str, format: LogFormat, traces: Option<&Traces>) {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    // In colours, a request is named by its span.
+    // In colours, a request is named by its span; and a filter may ask for spans.
     let in_colours = std::io::stderr().is_terminal() && format == LogFormat::Text;
-    NAME_REQUESTS.store(!in_colours, Ordering::Relaxed);
+    let by_lines = !in_colours && targets(filter).is_some();
+    NAME_REQUESTS.store(by_lines, Ordering::Relaxed);
     let lines: Box<dyn Layer<Registry> + Send + Sync> = match format {
         LogFormat::Text if in_colours => lines.with_ansi(true).boxed(),
         LogFormat::Text => lines

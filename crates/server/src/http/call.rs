@@ -12,6 +12,7 @@ use axum::{
     routing::{MethodFilter, MethodRouter, on},
 };
 use http::{HeaderMap, Uri, header};
+use hyper::body::Body as _;
 use strongroom_core::{SecretName, allowlist::canonical};
 use strongroom_seal::AdminToken;
 use strongroom_service::{
@@ -78,8 +79,9 @@ where
             call.take_in(&app, body).await?;
             match run {
                 Run::Attached => handler(app, call).await,
+                // In a box: what a read attached takes should not have to be as large.
                 Run::ToItsEnd(pool) => {
-                    to_its_end(&Arc::clone(&app), pool, handler(app, call)).await
+                    Box::pin(to_its_end(&Arc::clone(&app), pool, handler(app, call))).await
                 }
             }
         }
@@ -144,11 +146,11 @@ async fn take_apart(app: &App, request: Request) -> Result<(Call, Body), VaultEr
     match client::client_address(client, &parts.headers, app.trusted_proxies.as_ref()) {
         Ok(client_ip) => context.client_ip = client_ip,
         Err(client::NoAddress) => {
-            return app.vault.refuse_address(&context, "x-forwarded-for").await;
+            return Box::pin(app.vault.refuse_address(&context, "x-forwarded-for")).await;
         }
     }
     if let Err(why) = app.origins.admit(&parts.headers) {
-        return app.vault.refuse_address(&context, why).await;
+        return Box::pin(app.vault.refuse_address(&context, why)).await;
     }
     let token = presented(&parts.headers);
     let key = parts.headers.get("idempotency-key");
@@ -181,9 +183,12 @@ fn presented(headers: &HeaderMap) -> Presented {
 impl Call {
     /// Takes the body in, as far as a body may be.
     async fn take_in(&mut self, app: &App, body: Body) -> Result<(), VaultError> {
+        if body.is_end_stream() {
+            return Ok(());
+        }
         let client = self.context.client_ip;
         let arrives = body::read(&self.headers, body, &app.body_places, client);
-        let arrived = tokio::time::timeout(self.context.left(), arrives).await;
+        let arrived = Box::pin(tokio::time::timeout(self.context.left(), arrives)).await;
         let late = |_| VaultError::invalid("the body did not arrive in time");
         self.body = arrived.map_err(late)??;
         Ok(())

@@ -78,7 +78,7 @@ pub(crate) async fn to_its_end<T: Send + 'static>(
 pub(crate) async fn until_recorded<T: Send + 'static>(
     app: &App,
     seen: Seen,
-    work: impl Future<Output = Result<T, VaultError>> + Send + 'static,
+    work: Pin<Box<impl Future<Output = Result<T, VaultError>> + Send + 'static>>,
 ) -> Result<T, VaultError> {
     in_place(app.detached.place(Pool::Reads)?, seen, work).await
 }
@@ -86,9 +86,9 @@ pub(crate) async fn until_recorded<T: Send + 'static>(
 async fn in_place<T: Send + 'static>(
     place: OwnedSemaphorePermit,
     seen: Seen,
-    work: impl Future<Output = Result<T, VaultError>> + Send + 'static,
+    work: Pin<Box<impl Future<Output = Result<T, VaultError>> + Send + 'static>>,
 ) -> Result<T, VaultError> {
-    let mut state = State::Here(place, Box::pin(work));
+    let mut state = State::Here(place, work);
     std::future::poll_fn(move |cx| {
         loop {
             state = match std::mem::replace(&mut state, State::Over) {
@@ -185,7 +185,7 @@ mod tests {
             Ok(())
         };
         let place = places.place(Pool::Reads).unwrap();
-        let read = Box::pin(in_place(place, seen.clone(), work));
+        let read = Box::pin(in_place(place, seen.clone(), Box::pin(work)));
         It {
             places,
             seen,
@@ -242,7 +242,7 @@ mod tests {
             nothing.ok_or(VaultError::NotFound).map(|()| ()).unwrap();
             Ok(())
         };
-        let ended = in_place(place, Seen::default(), work).await;
+        let ended = in_place(place, Seen::default(), Box::pin(work)).await;
         assert!(matches!(ended, Err(VaultError::Internal)));
     }
 }
