@@ -8,7 +8,6 @@ use std::{
 
 use strongroom_core::{KmsKeyId, SealedVersion, WrappedDek};
 use tokio::time::timeout;
-use tracing::Instrument;
 
 use crate::{
     Binding, BreakerState, DataKey, Dek, KeyringStats, Kms, KmsDescription, KmsError, Operation,
@@ -17,6 +16,7 @@ use crate::{
     flight::{self, Found, Landing, Shelf},
     kms::{self, probe_binding},
     line::{Line, Ticket, late},
+    request::carried,
 };
 
 mod cluster;
@@ -191,7 +191,7 @@ impl Keyring {
                     line.counters.evicted.fetch_add(evicted, Relaxed);
                 };
                 // Whoever asks first: others wait for the same.
-                tokio::spawn(asked.in_current_span());
+                tokio::spawn(carried(asked));
             }
         }
     }

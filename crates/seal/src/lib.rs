@@ -21,6 +21,7 @@ pub mod kms;
 mod line;
 pub mod local;
 pub mod plaintext;
+pub mod request;
 pub mod stats;
 #[cfg(test)]
 mod test_util;

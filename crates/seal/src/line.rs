@@ -18,6 +18,7 @@ use crate::{
     BreakerState, Detail, KmsError, Operation, Outcome,
     breaker::{Breaker, BreakerConfig, Pass, Verdict},
     kms::BREAKER_OPEN,
+    request::carried,
     stats::Counters,
 };
 
@@ -102,7 +103,7 @@ impl Line {
         within: Duration,
         call: impl Future<Output = Result<T, KmsError>> + Send + 'static,
     ) -> Result<T, KmsError> {
-        let asked = tokio::spawn(ticket.call(call).in_current_span());
+        let asked = tokio::spawn(carried(ticket.call(call)));
         match timeout(within.min(self.patience()), asked).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(lost()),

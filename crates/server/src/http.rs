@@ -25,20 +25,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::{
-    Router,
-    body::Body,
-    extract::{MatchedPath, Request},
-    response::Response,
-};
+use axum::{Router, body::Body, extract::Request, response::Response};
 use futures_util::FutureExt;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use strongroom_core::{Allowlist, ReadGate};
+use strongroom_seal::request;
 use strongroom_service::{Vault, VaultError, context::Seen};
 use tower::ServiceExt;
 use tracing::Instrument;
 
-use crate::traces;
+use crate::{logging, traces};
 
 pub use backup::Streams;
 pub use body::BodyPlaces;
@@ -89,8 +85,13 @@ pub fn router(app: Arc<App>) -> Router {
 /// filter lets through.
 pub async fn serve(app: &Arc<App>, router: Router, request: Request) -> Response {
     let request_id = strongroom_service::context::new_request_id();
-    let line = tracing::error_span!("request", request_id);
     let trace = traces::of_request(&request_id);
+    if trace.is_disabled() && logging::name_requests() {
+        let id = request_id.clone();
+        return request::serve(id, serve_as(request_id, app, router, request)).await;
+    }
+    // Stages have spans, which are shown with the span of their request around them.
+    let line = tracing::error_span!("request", request_id);
     serve_as(request_id, app, router, request)
         .instrument(trace)
         .instrument(line)
@@ -107,11 +108,12 @@ async fn serve_as(
 ) -> Response {
     let began = Instant::now();
     let _under_way = app.metrics.begin();
-    let seen = Seen::default();
+    let (seen, route) = (Seen::default(), call::RouteCell::default());
     request.extensions_mut().insert(call::Arrival {
         request_id: request_id.clone(),
         began,
         seen: seen.clone(),
+        route: Arc::clone(&route),
     });
     let method = request.method().clone();
     let served = AssertUnwindSafe(async {
@@ -128,14 +130,11 @@ async fn serve_as(
             answer::error(&VaultError::Internal)
         }
     };
-    let route = response
-        .extensions()
-        .get::<MatchedPath>()
-        .map_or("other", |path| path.as_str())
-        .to_owned();
+    let route = route.get().copied().unwrap_or("other");
+    let method = metrics::known(&method);
     app.metrics
-        .observe(&route, &method, response.status(), began.elapsed());
-    traces::note_answer(&route, metrics::known(&method), response.status());
+        .observe(route, method, response.status(), began.elapsed());
+    traces::note_answer(route, method, response.status());
     if let Ok(id) = HeaderValue::from_str(&request_id) {
         response.headers_mut().insert("x-request-id", id);
     }

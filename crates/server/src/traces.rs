@@ -122,6 +122,9 @@ pub(crate) fn of_request(request_id: &str) -> Span {
 /// path may hold a name.
 pub(crate) fn note_answer(route: &str, method: &str, status: StatusCode) {
     let span = Span::current();
+    if span.is_disabled() {
+        return;
+    }
     span.record("http.request.method", method);
     span.record("http.route", route);
     span.record("http.response.status_code", status.as_u16());

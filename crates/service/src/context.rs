@@ -1,10 +1,11 @@
 //! Where a request comes from, and how long it may take.
 
 use std::{
+    cell::Cell,
     net::{IpAddr, Ipv4Addr},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -12,7 +13,7 @@ use std::{
 use sha2::{Digest, Sha256};
 use strongroom_core::{LogPosition, RequestId, limits};
 
-use crate::error::VaultError;
+use crate::{error::VaultError, hex};
 
 /// One request, as every use case sees it. No call can omit it.
 #[derive(Clone, Debug)]
@@ -29,7 +30,7 @@ pub struct RequestContext {
     pub idempotency_key: Option<IdempotencyKey>,
     /// The same, once it is known who asks for what.
     pub(crate) request: Option<RequestId>,
-    /// The log index up to which what it was answered from, or has changed, had been applied.
+    /// How far it has come.
     pub seen: Seen,
 }
 
@@ -93,21 +94,42 @@ impl IdempotencyKey {
     }
 }
 
-/// A log index that only grows; 0: none yet. Clones share it.
+/// How far a request has come: the log index up to which what it was answered from, or has changed, had
+/// been applied, and whether a record of it was handed to the audit trail. Both only grow; clones share
+/// them.
 #[derive(Clone, Debug, Default)]
-pub struct Seen(Arc<AtomicU64>);
+pub struct Seen(Arc<SoFar>);
+
+#[derive(Debug, Default)]
+struct SoFar {
+    /// 0: none yet.
+    index: AtomicU64,
+    on_record: AtomicBool,
+}
 
 impl Seen {
     /// The index, if anything was seen.
     #[must_use]
     pub fn index(&self) -> Option<u64> {
-        Some(self.0.load(Ordering::Acquire)).filter(|index| *index > 0)
+        Some(self.0.index.load(Ordering::Acquire)).filter(|index| *index > 0)
     }
 
     pub(crate) fn note(&self, position: Option<LogPosition>) {
         if let Some(position) = position {
-            self.0.fetch_max(position.index, Ordering::AcqRel);
+            self.0.index.fetch_max(position.index, Ordering::AcqRel);
         }
+    }
+
+    /// Whether a record of the request is with the audit trail's writer, which writes it whether or not
+    /// somebody waits for it. A call that leaves one record, a read, may then be dropped.
+    #[must_use]
+    pub fn is_on_record(&self) -> bool {
+        self.0.on_record.load(Ordering::Acquire)
+    }
+
+    /// A record of the request is with the audit trail's writer.
+    pub fn note_record(&self) {
+        self.0.on_record.store(true, Ordering::Release);
     }
 }
 
@@ -134,13 +156,49 @@ impl RequestContext {
     }
 }
 
-/// 128 random bits in hexadecimal.
+thread_local! {
+    /// The last id of this thread; `None` until the system has given it a beginning.
+    static LAST_ID: Cell<Option<u128>> = const { Cell::new(None) };
+}
+
+/// Odd, so that a thread's ids repeat after 2^128 of them; of no pattern, so that they look unlike.
+const STEP: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+
+/// 128 bits in hexadecimal: unique, but no secret. Each thread walks from a random place, so that the
+/// system is not asked for every request.
 #[must_use]
 pub fn new_request_id() -> String {
-    let mut bytes = [0u8; 16];
-    if getrandom::fill(&mut bytes).is_err() {
+    let Some(last) = LAST_ID.get().or_else(random) else {
         // An id that repeats does less harm than a request refused for want of one.
         return "unavailable".to_owned();
+    };
+    let next = last.wrapping_add(STEP);
+    LAST_ID.set(Some(next));
+    let text: [u8; 32] = hex::digits(&next.to_be_bytes());
+    str::from_utf8(&text).unwrap_or_default().to_owned()
+}
+
+fn random() -> Option<u128> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).ok()?;
+    Some(u128::from_ne_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_over_threads() {
+        let made = || (0..1_000).map(|_| new_request_id()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(made)).collect();
+        let all: Vec<_> = threads
+            .into_iter()
+            .flat_map(|t| t.join().unwrap())
+            .collect();
+        assert!(all.iter().all(|id| id.len() == 32));
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), all.len());
     }
-    format!("{:032x}", u128::from_be_bytes(bytes))
 }

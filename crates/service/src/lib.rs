@@ -9,6 +9,7 @@ pub mod backup;
 pub mod cluster;
 pub mod context;
 pub mod error;
+mod hex;
 mod kms_health;
 mod last_used;
 pub mod lockout;

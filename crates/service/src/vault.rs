@@ -289,7 +289,7 @@ impl Vault {
     ) -> Result<(), VaultError> {
         let stage = tracing::debug_span!(target: TRACE, "audit");
         self.audit
-            .write(self.entry(context, event))
+            .write_noting(self.entry(context, event), || context.seen.note_record())
             .instrument(stage)
             .await
             .map(|_| ())

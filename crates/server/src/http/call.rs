@@ -1,13 +1,18 @@
 //! One request, taken apart once: everything a handler needs, in types.
 
-use std::{net::IpAddr, sync::Arc, time::Instant};
+use std::{
+    net::IpAddr,
+    sync::{Arc, OnceLock},
+    time::Instant,
+};
 
 use axum::{
     body::Body,
-    extract::{MatchedPath, Request, State},
+    extract::{Request, State},
     routing::{MethodFilter, MethodRouter, on},
 };
 use http::{HeaderMap, Uri, header};
+use hyper::body::Body as _;
 use strongroom_core::{SecretName, allowlist::canonical};
 use strongroom_seal::AdminToken;
 use strongroom_service::{
@@ -40,7 +45,12 @@ pub(super) struct Arrival {
     pub(super) request_id: String,
     pub(super) began: Instant,
     pub(super) seen: Seen,
+    pub(super) route: RouteCell,
 }
+
+/// The path of the route that a request took, as the table of routes has it: for the metrics, whose
+/// labels are bounded by that table.
+pub(super) type RouteCell = Arc<OnceLock<&'static str>>;
 
 /// A request, taken apart.
 pub(crate) struct Call {
@@ -52,20 +62,26 @@ pub(crate) struct Call {
 }
 
 /// Makes a route's handler from a function of the app and the call.
-pub(crate) fn endpoint<F, Fut>(filter: MethodFilter, handler: F, run: Run) -> MethodRouter<Arc<App>>
+pub(crate) fn endpoint<F, Fut>(
+    filter: MethodFilter,
+    path: &'static str,
+    handler: F,
+    run: Run,
+) -> MethodRouter<Arc<App>>
 where
     F: Fn(Arc<App>, Call) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send + 'static,
 {
-    routed(filter, move |app, request| {
+    routed(filter, path, move |app, request| {
         let handler = handler.clone();
         async move {
             let (mut call, body) = take_apart(&app, request).await?;
             call.take_in(&app, body).await?;
             match run {
                 Run::Attached => handler(app, call).await,
+                // In a box: what a read attached takes should not have to be as large.
                 Run::ToItsEnd(pool) => {
-                    to_its_end(&Arc::clone(&app), pool, handler(app, call)).await
+                    Box::pin(to_its_end(&Arc::clone(&app), pool, handler(app, call))).await
                 }
             }
         }
@@ -74,12 +90,16 @@ where
 
 /// The same for a handler that takes the body in by itself: it sees to its bounds, and to whether the
 /// client may send one.
-pub(crate) fn streaming<F, Fut>(filter: MethodFilter, handler: F) -> MethodRouter<Arc<App>>
+pub(crate) fn streaming<F, Fut>(
+    filter: MethodFilter,
+    path: &'static str,
+    handler: F,
+) -> MethodRouter<Arc<App>>
 where
     F: Fn(Arc<App>, Call, Body) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send + 'static,
 {
-    routed(filter, move |app, request| {
+    routed(filter, path, move |app, request| {
         let handler = handler.clone();
         async move {
             let (call, body) = take_apart(&app, request).await?;
@@ -88,7 +108,7 @@ where
     })
 }
 
-fn routed<F, Fut>(filter: MethodFilter, answered: F) -> MethodRouter<Arc<App>>
+fn routed<F, Fut>(filter: MethodFilter, path: &'static str, answered: F) -> MethodRouter<Arc<App>>
 where
     F: Fn(Arc<App>, Request) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send + 'static,
@@ -96,20 +116,12 @@ where
     on(
         filter,
         move |State(app): State<Arc<App>>, request: Request| async move {
-            let route = request.extensions().get::<MatchedPath>().cloned();
+            if let Some(arrival) = request.extensions().get::<Arrival>() {
+                // Nobody else does: a request takes one route.
+                let _ = arrival.route.set(path);
+            }
             let answered = answered(app, request).await;
-            let mut response = answered.unwrap_or_else(|error| answer::error(&error));
-            // For the metrics, whose labels are bounded by the route table.
-            response.extensions_mut().extend(
-                route
-                    .map(|route| {
-                        let mut extensions = http::Extensions::new();
-                        extensions.insert(route);
-                        extensions
-                    })
-                    .unwrap_or_default(),
-            );
-            response
+            answered.unwrap_or_else(|error| answer::error(&error))
         },
     )
 }
@@ -134,11 +146,11 @@ async fn take_apart(app: &App, request: Request) -> Result<(Call, Body), VaultEr
     match client::client_address(client, &parts.headers, app.trusted_proxies.as_ref()) {
         Ok(client_ip) => context.client_ip = client_ip,
         Err(client::NoAddress) => {
-            return app.vault.refuse_address(&context, "x-forwarded-for").await;
+            return Box::pin(app.vault.refuse_address(&context, "x-forwarded-for")).await;
         }
     }
     if let Err(why) = app.origins.admit(&parts.headers) {
-        return app.vault.refuse_address(&context, why).await;
+        return Box::pin(app.vault.refuse_address(&context, why)).await;
     }
     let token = presented(&parts.headers);
     let key = parts.headers.get("idempotency-key");
@@ -171,9 +183,12 @@ fn presented(headers: &HeaderMap) -> Presented {
 impl Call {
     /// Takes the body in, as far as a body may be.
     async fn take_in(&mut self, app: &App, body: Body) -> Result<(), VaultError> {
+        if body.is_end_stream() {
+            return Ok(());
+        }
         let client = self.context.client_ip;
         let arrives = body::read(&self.headers, body, &app.body_places, client);
-        let arrived = tokio::time::timeout(self.context.left(), arrives).await;
+        let arrived = Box::pin(tokio::time::timeout(self.context.left(), arrives)).await;
         let late = |_| VaultError::invalid("the body did not arrive in time");
         self.body = arrived.map_err(late)??;
         Ok(())

@@ -26,14 +26,14 @@ pub use edge::EdgeStats;
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct RequestLabels {
-    route: String,
-    method: String,
+    route: &'static str,
+    method: &'static str,
     status: u16,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct RouteLabels {
-    route: String,
+    route: &'static str,
 }
 
 /// Requests by route, method and status; durations by route. Labels are bounded by the route table.
@@ -54,9 +54,15 @@ impl Drop for InFlight<'_> {
 }
 
 /// A method, as one of few words.
-pub(super) fn known(method: &Method) -> &str {
+pub(super) fn known(method: &Method) -> &'static str {
     match method.as_str() {
-        known @ ("GET" | "PUT" | "POST" | "DELETE" | "HEAD" | "LIST" | "PATCH") => known,
+        "GET" => "GET",
+        "PUT" => "PUT",
+        "POST" => "POST",
+        "DELETE" => "DELETE",
+        "HEAD" => "HEAD",
+        "LIST" => "LIST",
+        "PATCH" => "PATCH",
         _ => "other",
     }
 }
@@ -91,12 +97,15 @@ impl HttpMetrics {
         InFlight(&self.in_flight)
     }
 
-    pub(super) fn observe(&self, route: &str, method: &Method, status: StatusCode, took: Duration) {
-        let (route, method) = (route.to_owned(), known(method).to_owned());
+    pub(super) fn observe(
+        &self,
+        route: &'static str,
+        method: &'static str,
+        status: StatusCode,
+        took: Duration,
+    ) {
         self.durations
-            .get_or_create(&RouteLabels {
-                route: route.clone(),
-            })
+            .get_or_create(&RouteLabels { route })
             .observe(took.as_secs_f64());
         self.requests
             .get_or_create(&RequestLabels {

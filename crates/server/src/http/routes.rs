@@ -41,14 +41,14 @@ macro_rules! routes {
             method: stringify!($method),
             path: $path,
             who: Who::$who,
-            handler: routes!(@handler $method $handler $(, $how)?),
+            handler: routes!(@handler $method $path $handler $(, $how)?),
         }),*]
     };
-    (@handler $method:ident $handler:path, stream) => {
-        streaming(MethodFilter::$method, $handler)
+    (@handler $method:ident $path:literal $handler:path, stream) => {
+        streaming(MethodFilter::$method, $path, $handler)
     };
-    (@handler $method:ident $handler:path $(, $how:ident)?) => {
-        endpoint(MethodFilter::$method, $handler, routes!(@how $($how)?))
+    (@handler $method:ident $path:literal $handler:path $(, $how:ident)?) => {
+        endpoint(MethodFilter::$method, $path, $handler, routes!(@how $($how)?))
     };
     (@how) => { Run::ToItsEnd(Pool::Others) };
     (@how read) => { Run::ToItsEnd(Pool::Reads) };

@@ -5,6 +5,7 @@ use std::fmt;
 use sha2::{Digest, Sha256};
 
 use super::record::Line;
+use crate::hex;
 
 /// SHA-256, as lower-case hexadecimal where it is written.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,11 +23,16 @@ impl Hash {
         }
         Some(Self(bytes))
     }
+
+    /// As it is written.
+    pub(super) fn digits(&self) -> [u8; 64] {
+        hex::digits(&self.0)
+    }
 }
 
 impl fmt::Display for Hash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        f.write_str(str::from_utf8(&self.digits()).unwrap_or_default())
     }
 }
 

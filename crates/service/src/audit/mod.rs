@@ -199,6 +199,16 @@ impl Audit {
     /// # Errors
     /// The trail cannot be written; then what the record stands for must not happen.
     pub async fn write(&self, entry: Entry) -> Result<Seq, AuditUnavailable> {
+        self.write_noting(entry, || {}).await
+    }
+
+    /// The same; `sent` is called once the record is the writer's, who writes it whether or not somebody
+    /// waits for it.
+    pub(crate) async fn write_noting(
+        &self,
+        entry: Entry,
+        sent: impl FnOnce() + Send,
+    ) -> Result<Seq, AuditUnavailable> {
         if !self.healthy() {
             return Err(AuditUnavailable);
         }
@@ -214,6 +224,7 @@ impl Audit {
                     place,
                 })
                 .map_err(|_| AuditUnavailable)?;
+            sent();
             answer.await.map_err(|_| AuditUnavailable)?
         };
         tokio::time::timeout(STALL, written)

@@ -15,9 +15,9 @@
 //! everything before `,"hash":"` and then `}`; the `\n` is not part of it. `prev` is the `hash` of
 //! the record before, 64 zeros in the first record.
 
-use std::{borrow::Cow, net::IpAddr};
+use std::{borrow::Cow, fmt, io::Write, net::IpAddr};
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 
@@ -74,23 +74,6 @@ impl Entry {
     }
 }
 
-/// A record without its hash: what is hashed.
-#[derive(Serialize)]
-struct Body<'a> {
-    seq: u64,
-    time: &'a str,
-    request_id: Cow<'a, str>,
-    node: Cow<'a, str>,
-    actor: Cow<'a, str>,
-    client_ip: Option<IpAddr>,
-    peer_ip: Option<IpAddr>,
-    action: Cow<'a, str>,
-    target: Cow<'a, str>,
-    outcome: Cow<'a, str>,
-    status: Option<u16>,
-    prev: &'a str,
-}
-
 /// A record as it is read back. Unknown, missing and repeated fields are refused.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,55 +106,147 @@ pub(super) struct Line<'a> {
     pub(super) hash: Cow<'a, str>,
 }
 
-/// Appends the record that follows `after` to `out`, and returns its link.
-///
-/// # Errors
-/// Never in practice: strings and numbers serialize into memory.
-pub(super) fn render(
-    after: Link,
-    node: &str,
-    now: OffsetDateTime,
-    entry: &Entry,
-    out: &mut Vec<u8>,
-) -> serde_json::Result<Link> {
-    let seq = after.seq.saturating_add(1);
-    let start = out.len();
-    let body = Body {
-        seq,
-        time: &rfc3339(now),
-        request_id: cut(&entry.request_id, REQUEST_ID_BYTES),
-        node: cut(node, NODE_BYTES),
-        actor: cut(&entry.actor, ACTOR_BYTES),
-        client_ip: entry.client_ip,
-        peer_ip: entry.peer_ip,
-        action: cut(&entry.action, WORD_BYTES),
-        target: cut(&entry.target, TARGET_BYTES),
-        outcome: cut(&entry.outcome, WORD_BYTES),
-        status: entry.status,
-        prev: &after.hash.to_string(),
-    };
-    if let Err(error) = serde_json::to_writer(&mut *out, &body) {
-        out.truncate(start);
-        return Err(error);
-    }
-    let hash = Hash(Sha256::digest(out.get(start..).unwrap_or_default()).into());
-    out.pop();
-    out.extend_from_slice(format!(",\"hash\":\"{hash}\"}}\n").as_bytes());
-    Ok(Link { seq, hash })
+/// What writes records: it keeps what is the same in many of them, as it is written.
+pub(super) struct Pen {
+    /// The node's name, cut and quoted.
+    node: Vec<u8>,
+    /// The second of the last record, and the beginning of its time up to the milliseconds.
+    second: Option<(i64, String)>,
 }
 
-/// UTC with milliseconds.
-fn rfc3339(at: OffsetDateTime) -> String {
+impl Pen {
+    /// # Errors
+    /// Never in practice: strings serialize into memory.
+    pub(super) fn new(node: &str) -> serde_json::Result<Self> {
+        let mut quoted = Vec::new();
+        push_text(node, NODE_BYTES, &mut quoted)?;
+        Ok(Self {
+            node: quoted,
+            second: None,
+        })
+    }
+
+    /// Appends the record that follows `after` to `out`, and returns its link.
+    ///
+    /// # Errors
+    /// Never in practice: strings and numbers serialize into memory.
+    pub(super) fn render(
+        &mut self,
+        after: Link,
+        now: OffsetDateTime,
+        entry: &Entry,
+        out: &mut Vec<u8>,
+    ) -> serde_json::Result<Link> {
+        let seq = after.seq.saturating_add(1);
+        let start = out.len();
+        if let Err(error) = self.push_body(seq, after.hash, now, entry, out) {
+            out.truncate(start);
+            return Err(error);
+        }
+        let hash = Hash(Sha256::digest(out.get(start..).unwrap_or_default()).into());
+        out.pop();
+        out.extend_from_slice(b",\"hash\":\"");
+        out.extend_from_slice(&hash.digits());
+        out.extend_from_slice(b"\"}\n");
+        Ok(Link { seq, hash })
+    }
+
+    /// The record without its hash: what is hashed. By hand, since each read writes one.
+    fn push_body(
+        &mut self,
+        seq: u64,
+        prev: Hash,
+        now: OffsetDateTime,
+        entry: &Entry,
+        out: &mut Vec<u8>,
+    ) -> serde_json::Result<()> {
+        out.extend_from_slice(b"{\"seq\":");
+        push_shown(seq, out)?;
+        out.extend_from_slice(b",\"time\":\"");
+        self.push_time(now, out);
+        out.extend_from_slice(b"\",\"request_id\":");
+        push_text(&entry.request_id, REQUEST_ID_BYTES, out)?;
+        out.extend_from_slice(b",\"node\":");
+        out.extend_from_slice(&self.node);
+        out.extend_from_slice(b",\"actor\":");
+        push_text(&entry.actor, ACTOR_BYTES, out)?;
+        out.extend_from_slice(b",\"client_ip\":");
+        push_address(entry.client_ip, out)?;
+        out.extend_from_slice(b",\"peer_ip\":");
+        push_address(entry.peer_ip, out)?;
+        out.extend_from_slice(b",\"action\":");
+        push_text(&entry.action, WORD_BYTES, out)?;
+        out.extend_from_slice(b",\"target\":");
+        push_text(&entry.target, TARGET_BYTES, out)?;
+        out.extend_from_slice(b",\"outcome\":");
+        push_text(&entry.outcome, WORD_BYTES, out)?;
+        out.extend_from_slice(b",\"status\":");
+        match entry.status {
+            Some(status) => push_shown(status, out)?,
+            None => out.extend_from_slice(b"null"),
+        }
+        out.extend_from_slice(b",\"prev\":\"");
+        out.extend_from_slice(&prev.digits());
+        out.extend_from_slice(b"\"}");
+        Ok(())
+    }
+
+    /// UTC with milliseconds.
+    fn push_time(&mut self, now: OffsetDateTime, out: &mut Vec<u8>) {
+        let second = now.unix_timestamp();
+        let known = self.second.take().filter(|(of, _)| *of == second);
+        let (_, text) = self
+            .second
+            .insert(known.unwrap_or_else(|| (second, to_the_second(now))));
+        out.extend_from_slice(text.as_bytes());
+        let millis = now.millisecond();
+        for unit in [100, 10, 1] {
+            out.push(b'0' + u8::try_from(millis / unit % 10).unwrap_or_default());
+        }
+        out.push(b'Z');
+    }
+}
+
+/// A number in decimal.
+fn push_shown(number: impl fmt::Display, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    write!(out, "{number}").map_err(serde_json::Error::io)
+}
+
+fn push_address(address: Option<IpAddr>, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let Some(address) = address else {
+        out.extend_from_slice(b"null");
+        return Ok(());
+    };
+    out.push(b'"');
+    push_shown(address, out)?;
+    out.push(b'"');
+    Ok(())
+}
+
+/// A text of at most so many bytes, quoted.
+fn push_text(text: &str, limit: usize, out: &mut Vec<u8>) -> serde_json::Result<()> {
+    let text = cut(text, limit);
+    let is_plain = |byte: u8| byte >= b' ' && byte != b'"' && byte != b'\\';
+    if !text.bytes().all(is_plain) {
+        return serde_json::to_writer(out, text.as_ref());
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+    Ok(())
+}
+
+/// UTC, up to the milliseconds.
+fn to_the_second(at: OffsetDateTime) -> String {
     let at = at.to_offset(time::UtcOffset::UTC);
     format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.",
         at.year(),
         u8::from(at.month()),
         at.day(),
         at.hour(),
         at.minute(),
-        at.second(),
-        at.millisecond()
+        at.second()
     )
 }
 
@@ -187,73 +262,4 @@ fn cut(text: &str, limit: usize) -> Cow<'_, str> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_the_canonical_form() {
-        let entry = Entry {
-            request_id: "r-1".into(),
-            actor: "deploy".into(),
-            client_ip: Some("10.0.0.1".parse().unwrap()),
-            peer_ip: Some("::1".parse().unwrap()),
-            action: "secret.read".into(),
-            target: "secret/db\n\"".into(),
-            outcome: "allowed".into(),
-            status: Some(200),
-        };
-        let mut line = Vec::new();
-        let now = OffsetDateTime::from_unix_timestamp(1_700_000_000).unwrap();
-        let link = render(Link::GENESIS, "n1", now, &entry, &mut line).unwrap();
-        let text = String::from_utf8(line).unwrap();
-        let zeros = "0".repeat(64);
-        let body = format!(
-            "{{\"seq\":1,\"time\":\"2023-11-14T22:13:20.000Z\",\"request_id\":\"r-1\",\
-             \"node\":\"n1\",\"actor\":\"deploy\",\"client_ip\":\"10.0.0.1\",\"peer_ip\":\"::1\",\
-             \"action\":\"secret.read\",\"target\":\"secret/db\\n\\\"\",\"outcome\":\"allowed\",\
-             \"status\":200,\"prev\":\"{zeros}\""
-        );
-        let hash = Hash(Sha256::digest(format!("{body}}}").as_bytes()).into());
-        assert_eq!(text, format!("{body},\"hash\":\"{hash}\"}}\n"));
-        assert_eq!(link, Link { seq: 1, hash });
-    }
-
-    #[test]
-    fn every_line_is_bounded() {
-        let longest = "\u{1}".repeat(1_000_000);
-        let entry = Entry {
-            request_id: longest.clone(),
-            actor: longest.clone(),
-            client_ip: Some(
-                "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
-                    .parse()
-                    .unwrap(),
-            ),
-            peer_ip: Some(
-                "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
-                    .parse()
-                    .unwrap(),
-            ),
-            action: longest.clone().into(),
-            target: longest.clone(),
-            outcome: longest.clone().into(),
-            status: Some(u16::MAX),
-        };
-        let mut line = Vec::new();
-        let after = Link {
-            seq: u64::MAX - 1,
-            ..Link::GENESIS
-        };
-        render(
-            after,
-            &longest,
-            OffsetDateTime::now_utc(),
-            &entry,
-            &mut line,
-        )
-        .unwrap();
-        assert!(line.len() < LINE_BYTES, "{}", line.len());
-        assert!(String::from_utf8(line).unwrap().contains("[cut]"));
-        assert_eq!(cut("aé", 2), "a…[cut]");
-    }
-}
+mod tests;

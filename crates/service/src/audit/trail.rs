@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use super::{
     chain::Link,
     files::{self, Identity, TrailFile},
-    record::{self, Entry},
+    record::{Entry, Pen},
     recover::{self, Start},
 };
 
@@ -53,7 +53,7 @@ pub(super) struct Batch {
 /// The trail, in the hands of its one writer.
 pub(super) struct Trail<D> {
     dir: PathBuf,
-    node: String,
+    pen: Pen,
     file_bytes: u64,
     disk: D,
     file: TrailFile,
@@ -80,7 +80,7 @@ impl<D: Disk> Trail<D> {
         } = recover::start(&dir)?;
         let mut trail = Self {
             dir,
-            node,
+            pen: Pen::new(&node)?,
             file_bytes,
             disk,
             file,
@@ -117,10 +117,10 @@ impl<D: Disk> Trail<D> {
     }
 
     /// Puts an entry into the chain, behind the batch's last one. Returns its number.
-    pub(super) fn chain(&self, batch: &mut Batch, entry: &Entry) -> io::Result<u64> {
+    pub(super) fn chain(&mut self, batch: &mut Batch, entry: &Entry) -> io::Result<u64> {
         let after = batch.link.unwrap_or(self.link);
         let now = OffsetDateTime::now_utc();
-        let link = record::render(after, &self.node, now, entry, &mut batch.bytes)?;
+        let link = self.pen.render(after, now, entry, &mut batch.bytes)?;
         batch.link = Some(link);
         Ok(link.seq)
     }

@@ -4,9 +4,11 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Duration,
 };
+
+use futures_util::FutureExt;
 
 use super::{trail::Disk, *};
 
@@ -129,4 +131,28 @@ impl Disk for FaultyDisk {
             file.sync_data()
         }
     }
+}
+
+#[tokio::test]
+async fn what_was_sent_is_written_though_nobody_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = Audit::open(config(dir.path())).unwrap();
+    let sent = AtomicBool::new(false);
+    let note = || sent.store(true, Ordering::Release);
+    // While there is no place in the queue it is not sent, and so not written when it is dropped.
+    let all = u32::try_from(QUEUE).unwrap();
+    let places = Arc::clone(&audit.handle.places);
+    let places = places.acquire_many_owned(all).await.unwrap();
+    let waits = audit.write_noting(entry(1), note).now_or_never();
+    assert!(waits.is_none() && !sent.load(Ordering::Acquire));
+    drop(places);
+    // Dropped where it waits for the answer.
+    let _ = audit.write_noting(entry(2), note).now_or_never();
+    assert!(sent.load(Ordering::Acquire));
+    while audit.stats().records == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let written = audit.read(None, 10).await.unwrap();
+    let ids: Vec<_> = written.iter().map(|record| &record["request_id"]).collect();
+    assert_eq!(ids, ["r-2"]);
 }
