@@ -1,7 +1,12 @@
 //! Measures Strongroom beside other servers, in one run, on one machine: what counts are the ratios.
 //!
 //! Everything listens on loopback, has a temporary directory, and ends with this process.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a tool that prints, and that may end with a panic"
+)]
 
 mod budget;
 mod case;
