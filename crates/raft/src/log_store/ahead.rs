@@ -29,7 +29,7 @@ impl LogStore {
     /// an earlier run does not count: it is not noted.
     pub(super) fn note_vote(&self, vote: &Vote) {
         let own = self.shared.own.get() == Some(&vote.leader_id.node_id);
-        let leader = own.then(|| vote.leader_id);
+        let leader = own.then_some(vote.leader_id);
         *self.leads_as() = leader;
     }
 

@@ -239,7 +239,7 @@ mod tests {
         let work = async {
             tokio::task::yield_now().await;
             let nothing: Option<()> = None;
-            nothing.ok_or(VaultError::NotFound).map(|()| ()).unwrap();
+            nothing.ok_or(VaultError::NotFound).unwrap();
             Ok(())
         };
         let ended = in_place(place, Seen::default(), Box::pin(work)).await;

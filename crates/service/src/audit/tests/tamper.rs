@@ -133,7 +133,8 @@ async fn a_record_replaced_with_its_hash_is_found() {
             .unwrap()
             .link;
         let mut forged = Vec::new();
-        record::render(before, "n1", now, &entry(99), &mut forged).unwrap();
+        let mut pen = record::Pen::new("n1").unwrap();
+        pen.render(before, now, &entry(99), &mut forged).unwrap();
         let mut edited = lines.clone();
         edited[index] = String::from_utf8(forged).unwrap();
         fs::write(&path, edited.concat()).unwrap();
