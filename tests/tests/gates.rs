@@ -19,7 +19,6 @@ use strongroom_tests::{
     node::{Node, PATIENCE},
     raw::{Raw, audit_records, audited},
 };
-use tokio::io::AsyncWriteExt;
 
 const WRONG: &str = "srt_wrong-wrong-wrong-wrong";
 const READ: &str = "/v1/secrets/s";
@@ -354,32 +353,4 @@ async fn the_bootstrap_token_used_too_early_locks_nobody_out() {
             }
         }
     }
-}
-
-/// Some wait before they are on the record, for the leader, and some after, for the record to be written.
-#[tokio::test(flavor = "multi_thread")]
-async fn who_asks_and_hangs_up_is_on_record_all_the_same() {
-    const EACH: usize = 50;
-    let cluster = one(&[]).await;
-    let node = &cluster.nodes[0];
-    let raw = Raw::node(node);
-    for gate in ["local", "linearizable"] {
-        for _ in 0..EACH {
-            let mut stream = raw.connect().await.unwrap();
-            let target = format!("{READ}?consistency={gate}");
-            let head = raw.head("GET", &target, &[]);
-            stream.write_all(&head).await.unwrap();
-            stream.shutdown().await.unwrap();
-        }
-    }
-    let reads = || {
-        let records = audit_records(node);
-        let is_read = |record: &&serde_json::Value| record["action"] == "secret.read";
-        records.iter().filter(is_read).count()
-    };
-    let until = Instant::now() + PATIENCE;
-    while reads() < 2 * EACH && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(reads(), 2 * EACH);
 }

@@ -102,7 +102,7 @@ async fn slow_syncs_cost_no_election() {
 /// it.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_the_leader_does_not_have_on_its_disk_is_committed_nowhere() {
-    const SLOW: Duration = Duration::from_secs(2);
+    const SLOW: Duration = Duration::from_millis(900);
     let _turn = alone().await;
     let mut cluster = Cluster::prepare(3, &[]);
     let scratch = cluster.dir.path().to_owned();

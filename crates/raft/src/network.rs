@@ -236,6 +236,10 @@ impl RaftNetwork<TypeConfig> for Connection {
         mut rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Appended {
+        if self.log.is_stalled() {
+            let stalled = AnyError::error("this node's own disk does not answer");
+            return Err(Unreachable::new(&stalled).into());
+        }
         // openraft counts this node's own disk from the start (invariant 28).
         rpc.leader_commit = rpc.leader_commit.min(self.log.durable_end());
         self.append(rpc).await

@@ -318,9 +318,10 @@ impl Inner {
         }
     }
 
-    /// Whether Raft's core answers.
+    /// Whether Raft's core answers, and the disk of a node that leads does.
     pub(crate) fn is_alive(&self) -> bool {
-        self.core_answers.load(Ordering::Acquire)
+        let core_answers = self.core_answers.load(Ordering::Acquire);
+        core_answers && self.store.log().waits_for_disk() < CORE_WITHIN
     }
 
     pub(crate) fn store_failed(&self) -> bool {

@@ -13,8 +13,18 @@
 //! - A node that starts again lays down the lead it had: [`LogStore::lay_down_lead`]. It may have sent
 //!   entries that its own log has lost, and would give their places in the same term to others.
 //!
+//! And a leader whose disk hangs must not lead on, since nothing comes of what it sends: while the oldest of these
+//! entries has been waiting for [`STALLED`], the network sends nothing more in its name, as if Raft's core waited
+//! for the disk itself ([`LogStore::is_stalled`]).
+//!
 //! So this node's own vote for an entry, which openraft counts from the start, is without effect until
 //! the entry is durable. Whatever a follower takes is called written when it is durable, as ever.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use openraft::storage::RaftLogStorage;
 
@@ -24,7 +34,47 @@ use crate::{
     writer::StoreFailed,
 };
 
+/// How long a leader's disk may take for an entry before the leader falls silent. The others stand for election
+/// after a silence of 0.9 s and more, so a sync that takes less than both together costs no lead.
+const STALLED: Duration = Duration::from_millis(500);
+
+/// Entries that were sent ahead and are not durable yet: the numbers of their appends, and since when.
+#[derive(Default)]
+pub(super) struct Pending(Mutex<VecDeque<(u64, Instant)>>);
+
+impl Pending {
+    pub(super) fn begin(&self, append: u64) {
+        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pending.push_back((append, Instant::now()));
+    }
+
+    /// All up to this append are durable.
+    pub(super) fn end(&self, upto: u64) {
+        let mut pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        while pending.front().is_some_and(|(append, _)| *append <= upto) {
+            pending.pop_front();
+        }
+    }
+
+    fn waits_for(&self) -> Duration {
+        let pending = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        pending
+            .front()
+            .map_or(Duration::ZERO, |(_, since)| since.elapsed())
+    }
+}
+
 impl LogStore {
+    /// Whether an entry that was sent ahead has been waiting for this node's disk for too long to lead on.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.waits_for_disk() > STALLED
+    }
+
+    /// How long the oldest entry that was sent ahead has been waiting for this node's disk.
+    pub(crate) fn waits_for_disk(&self) -> Duration {
+        self.shared.pending.waits_for()
+    }
+
     /// Notes as whom this node may send ahead: as the leader of this vote, if that is its own. A vote of
     /// an earlier run does not count: it is not noted.
     pub(super) fn note_vote(&self, vote: &Vote) {
@@ -119,6 +169,20 @@ mod tests {
         log.save_vote(&Vote::new_committed(4, 8)).await.unwrap();
         assert!(!log.are_own([of(4, 8)].iter()));
         assert!(!log.are_own([of(3, OWN)].iter()));
+    }
+
+    #[test]
+    fn the_oldest_that_waits_counts() {
+        let pending = Pending::default();
+        assert_eq!(pending.waits_for(), Duration::ZERO);
+        pending.begin(1);
+        std::thread::sleep(Duration::from_millis(20));
+        pending.begin(2);
+        assert!(pending.waits_for() >= Duration::from_millis(20));
+        pending.end(0);
+        assert!(pending.waits_for() >= Duration::from_millis(20));
+        pending.end(2);
+        assert_eq!(pending.waits_for(), Duration::ZERO);
     }
 
     #[tokio::test]

@@ -49,6 +49,8 @@ struct Shared {
     /// Number of the last append that is durable. Not to be looked at under the lock of `window`: whoever
     /// waits for it looks at `window` meanwhile.
     durable: Arc<watch::Sender<u64>>,
+    /// Appends of this node's own lead that are not durable yet.
+    pending: Arc<ahead::Pending>,
     /// Whose log this is, once that is known.
     own: OnceLock<u64>,
     /// As which leader this node appends entries of its own; `None`: it has won no vote in this run.
@@ -99,6 +101,7 @@ impl LogStore {
             window: Mutex::new(window),
             appends: AtomicU64::new(0),
             durable: Arc::new(watch::Sender::new(0)),
+            pending: Arc::default(),
             own: OnceLock::new(),
             leads_as: Mutex::default(),
             disk,

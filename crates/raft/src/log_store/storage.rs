@@ -140,13 +140,20 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 .map_err(StorageIoError::write_logs)?;
         }
         window.shrink(durable);
-        let durable = Arc::clone(&self.shared.durable);
+        if ahead {
+            self.shared.pending.begin(number);
+        }
+        let (durable, pending) = (
+            Arc::clone(&self.shared.durable),
+            Arc::clone(&self.shared.pending),
+        );
         let (appended, began) = (Arc::clone(&self.shared.appended), Instant::now());
         let done = move |result: Result<(), StoreFailed>| {
             if result.is_ok() {
                 appended.note(began.elapsed());
                 // In the order in which they were handed over.
                 durable.send_replace(number);
+                pending.end(number);
             }
             if let Some(callback) = in_the_end {
                 callback.log_io_completed(result.map_err(Into::into));
