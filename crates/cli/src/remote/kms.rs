@@ -8,6 +8,7 @@ use std::{
 use clap::Subcommand;
 use serde_json::json;
 use strongroom_client::{Client, RewrapStatus};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::{
     connect::To,
@@ -33,11 +34,17 @@ pub(crate) async fn run(to: &To, command: &Command) -> Result<(), Failure> {
     match command {
         Command::Status => status(&client, to).await,
         Command::Rewrap => {
-            client.rewrap().await?;
+            // Listened for before the pass begins: between the two, Ctrl-C would end without a word.
+            let interrupts = signal(SignalKind::interrupt());
+            let mut interrupts = interrupts.map_err(|error| Failure::Failed(error.to_string()))?;
+            let passed = async {
+                client.rewrap().await?;
+                wait(&client, to).await
+            };
             tokio::select! {
-                done = wait(&client, to) => done,
-                _ = tokio::signal::ctrl_c() => Err(Failure::Interrupted(
-                    "the pass goes on at the server; `strongroom kms status` shows how far it is".to_owned(),
+                done = passed => done,
+                _ = interrupts.recv() => Err(Failure::Interrupted(
+                    "a pass that has begun goes on at the server; `strongroom kms status` shows how far it is".to_owned(),
                 )),
             }
         }
