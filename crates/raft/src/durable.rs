@@ -37,7 +37,7 @@ use std::{
 
 use strongroom_core::Durations;
 
-use crate::{files, keys::Key};
+use crate::{files, keys::Key, last::Last};
 
 /// Size of sled's segments.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
@@ -150,6 +150,8 @@ pub(crate) struct Disk {
     unsynced: AtomicUsize,
     /// Barriers that have returned.
     pub(crate) syncs: Durations,
+    /// The last of them.
+    pub(crate) synced: Last,
     dir: PathBuf,
     /// Held for its lock on the data directory; released last.
     _lock: File,
@@ -179,6 +181,7 @@ impl Disk {
             barrier,
             unsynced: AtomicUsize::new(0),
             syncs: Durations::default(),
+            synced: Last::now(),
             dir,
             _lock: lock,
         };
@@ -264,6 +267,7 @@ impl Disk {
                 .map_err(|e| DiskError(format!("fdatasync: {e}")))?;
         }
         self.syncs.note(began.elapsed());
+        self.synced.note();
         Ok(())
     }
 

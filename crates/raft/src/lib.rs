@@ -25,6 +25,7 @@ pub mod identity;
 mod incoming;
 mod joining;
 mod keys;
+mod last;
 mod leading;
 pub mod log_store;
 pub mod machine;

@@ -13,9 +13,9 @@
 //! - A node that starts again lays down the lead it had: [`LogStore::lay_down_lead`]. It may have sent
 //!   entries that its own log has lost, and would give their places in the same term to others.
 //!
-//! And a leader whose disk hangs must not lead on, since nothing comes of what it sends: while the oldest of these
-//! entries has been waiting for [`STALLED`], the network sends nothing more in its name, as if Raft's core waited
-//! for the disk itself ([`LogStore::is_stalled`]).
+//! And a leader whose disk hangs must not lead on, since nothing comes of what it sends: once such an entry has
+//! been waiting for [`STALLED`] with no sync done meanwhile, the network sends nothing more in its name, as if Raft's
+//! core waited for the disk itself ([`LogStore::is_stalled`]).
 //!
 //! So this node's own vote for an entry, which openraft counts from the start, is without effect until
 //! the entry is durable. Whatever a follower takes is called written when it is durable, as ever.
@@ -34,7 +34,7 @@ use crate::{
     writer::StoreFailed,
 };
 
-/// How long a leader's disk may take for an entry before the leader falls silent. The others stand for election
+/// How long a leader's disk may take for a sync before the leader falls silent. The others stand for election
 /// after a silence of 0.9 s and more, so a sync that takes less than both together costs no lead.
 const STALLED: Duration = Duration::from_millis(500);
 
@@ -70,9 +70,11 @@ impl LogStore {
         self.waits_for_disk() > STALLED
     }
 
-    /// How long the oldest entry that was sent ahead has been waiting for this node's disk.
+    /// How long an entry that was sent ahead has been waiting for this node's disk while nothing was written
+    /// there. Large entries take several barriers, and each of them shows that the disk works.
     pub(crate) fn waits_for_disk(&self) -> Duration {
-        self.shared.pending.waits_for()
+        let (pending, disk) = (&self.shared.pending, &self.shared.disk);
+        pending.waits_for().min(disk.synced.ago())
     }
 
     /// Notes as whom this node may send ahead: as the leader of this vote, if that is its own. A vote of
