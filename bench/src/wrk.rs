@@ -41,7 +41,6 @@ end
 #[derive(Clone)]
 pub(crate) struct Traffic {
     pub(crate) url: String,
-    pub(crate) token: Option<String>,
     /// Lua that makes requests; none: the URL is asked for again and again.
     pub(crate) script: String,
 }
@@ -51,7 +50,6 @@ impl Traffic {
     pub(crate) fn get(url: String) -> Self {
         Self {
             url,
-            token: None,
             script: String::new(),
         }
     }
@@ -66,7 +64,6 @@ impl Traffic {
         );
         Self {
             url: base.to_owned(),
-            token: None,
             script,
         }
     }
@@ -104,10 +101,6 @@ pub(crate) async fn run(
         .args(["--duration", &format!("{}s", time.as_secs().max(1))])
         .arg("--script")
         .arg(&script);
-    if let Some(token) = &traffic.token {
-        wrk.arg("--header")
-            .arg(format!("Authorization: Bearer {token}"));
-    }
     let ran = wrk.arg(&traffic.url).kill_on_drop(true).output().await;
     let ran = ran.context("wrk does not start: install Debian's package wrk")?;
     std::fs::remove_file(&script)?;

@@ -182,11 +182,7 @@ impl Etcd {
         let pids = self.nodes.iter().filter_map(|node| node.server.as_ref());
         Ok(Subject {
             name: "etcd".to_owned(),
-            traffic: Traffic {
-                url: base,
-                token: None,
-                script,
-            },
+            traffic: Traffic { url: base, script },
             pids: pids.map(Server::pid).collect(),
         })
     }

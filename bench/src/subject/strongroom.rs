@@ -61,11 +61,7 @@ pub(crate) fn update(cluster: &Cluster, node: usize) -> Subject {
     );
     Subject {
         name: "strongroom".to_owned(),
-        traffic: Traffic {
-            url: base,
-            token: None,
-            script,
-        },
+        traffic: Traffic { url: base, script },
         pids: pids(cluster),
     }
 }

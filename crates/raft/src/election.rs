@@ -9,7 +9,7 @@
 //! off, or stood still, would otherwise come back with a higher term and depose a leader that works.
 
 use std::{
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
@@ -43,33 +43,11 @@ const SPREAD_MS: u64 = 400;
 /// Between a try that came to nothing and the next, drawn for each.
 const AGAIN_MS: (u64, u64) = (150, 600);
 
-/// When this node last heard of a leader, or gave its vote to a candidate.
-pub(crate) struct Contact(Mutex<Instant>);
-
-impl Default for Contact {
-    fn default() -> Self {
-        Self(Mutex::new(Instant::now()))
-    }
-}
-
-impl Contact {
-    pub(crate) fn note(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
-    }
-
-    pub(crate) fn silence(&self) -> Duration {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .elapsed()
-    }
-}
-
 impl Inner {
     /// Whether no leader has been heard for long. A node that nobody would elect does not stand, and
     /// so openraft never tells it that its leader is gone.
     pub(crate) fn hears_nobody(&self) -> bool {
-        self.contact.silence() > Duration::from_millis(SILENT_MS)
+        self.contact.ago() > Duration::from_millis(SILENT_MS)
     }
 
     /// Whether there is a leader, as far as this node can tell: one that it hears of, or itself with a quorum
@@ -108,7 +86,7 @@ async fn stand_when_due(weak: Weak<Inner>) {
             inner.contact.note();
         }
         looked = Instant::now();
-        let silence = inner.contact.silence();
+        let silence = inner.contact.ago();
         match standing(&inner) {
             Standing::Alone => due = Duration::ZERO,
             Standing::Leads | Standing::HasNoVote => inner.contact.note(),
@@ -153,7 +131,7 @@ impl Inner {
     /// is shorter must not stand: it would not be elected, and each of its terms would be in the way of
     /// the one that could be.
     pub(crate) fn would_vote_for(&self, asked: PreVote) -> bool {
-        let content = self.contact.silence() < Duration::from_millis(CONTENT_MS);
+        let content = self.contact.ago() < Duration::from_millis(CONTENT_MS);
         let leads = matches!(self.leader(), Leader::Here);
         !content && !leads && asked.last >= self.log_ends()
     }

@@ -111,7 +111,7 @@ async fn notice_removal(weak: Weak<Inner>) {
         }
         let removed = inner.removed.load(Ordering::Acquire);
         let was_told = inner.store.state().keeps_out(&inner.identity.node_id);
-        if inner.contact.silence() < SILENCE && !removed && !was_told {
+        if inner.contact.ago() < SILENCE && !removed && !was_told {
             continue;
         }
         let own = inner.status();
