@@ -165,3 +165,27 @@ async fn whatever_step_the_leader_dies_at_what_is_read_signs_in() {
     println!("{} leaders killed, {logins} logins, 0 refused", version - 1);
     assert!(logins > 100 && late < logins / 100);
 }
+
+/// The mark may have come to a node with the new leader's lead only, so the second for those who have
+/// just read begins anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_leader_waits_for_readers_as_the_first_did() {
+    let mut setup = Setup::start(3, &[]).await;
+    setup.create(json!({})).await;
+    let leader = setup.cluster.leader().await;
+    setup.gate.stop_at(Step::Change);
+    let asked = ask(&setup, leader);
+    assert_eq!(setup.gate.stopped().await, Step::Change);
+    setup.gate.stop_at(Step::Begun);
+    setup.cluster.nodes[leader].kill();
+    assert_eq!(setup.gate.stopped().await, Step::Begun);
+    // The server's own clock began a little earlier: what is seen here is never shorter.
+    let signed_in = Instant::now();
+    setup.gate.stop_at(Step::Change);
+    let changes = tokio::time::timeout(PATIENCE, setup.gate.stopped()).await;
+    assert_eq!(changes.expect("the change is asked for"), Step::Change);
+    let waited = signed_in.elapsed();
+    setup.gate.open();
+    assert!(waited > NOTICE - Duration::from_millis(100), "{waited:?}");
+    asked.await.unwrap();
+}

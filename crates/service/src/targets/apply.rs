@@ -117,9 +117,7 @@ impl Turn<'_> {
             }
             Err(error) => return Err(error),
         };
-        if self.marked.is_none() {
-            self.announce().await?;
-        }
+        self.announce().await?;
         match session
             .set_password(Plaintext::copy_from(next.password.expose()))
             .await
@@ -138,9 +136,16 @@ impl Turn<'_> {
     }
 
     /// Marks the effect, and lets no reader have the old value from now on. When this returns, that
-    /// has been so for [`NOTICE`] at every member that answers.
+    /// has been so for [`NOTICE`] at every member that answers: by a mark of the leader before, too,
+    /// which may have died before the others had applied it.
     async fn announce(&self) -> Result<(), VaultError> {
-        let index = self.mark(true).await?;
+        let index = match self.marked {
+            None => self.mark(true).await?,
+            Some(_) => {
+                let shown = self.permit.state.position();
+                shown.map_or(0, |position| position.index)
+            }
+        };
         let vault = self.vault;
         vault.until_applied_everywhere(index, SPREADS_WITHIN).await;
         tokio::time::sleep(NOTICE).await;

@@ -22,7 +22,7 @@ const SIDE_BY_SIDE: usize = 16;
 /// Of these, what one target may take.
 const OF_ONE_TARGET: usize = 4;
 /// How long a node must have led before it offers a target something new: until then a session of
-/// the leader before it could still have an effect. What that one had begun, it may finish at once,
+/// the leader before it could still have an effect. What that one had begun, it may finish before,
 /// since both want the same.
 const LED_FOR: Duration = Duration::from_secs(SESSION_LIVES.as_secs() + 2);
 
