@@ -19,10 +19,13 @@ pub use state::{StateDecoder, encode_content, encode_state};
 /// written in the oldest format that holds it, so that nodes which know no newer one can read it.
 ///
 /// 1: sealing, roles and tokens. 2: re-wrap passes, and rotations that are applied to a target. 3: requests
-/// that may be tried again, restores, and which nodes may be members.
-pub const FORMAT: u8 = 3;
+/// that may be tried again, restores, and which nodes may be members. 4: nothing new is written; who reads
+/// it takes commands from other nodes many at a time.
+pub const FORMAT: u8 = 4;
 /// The format since which it is said which request a command is a try of.
 pub const ATTEMPTS: u8 = THIRD;
+/// The format since which a node takes commands from another many at a time.
+pub const TOGETHER: u8 = 4;
 /// The format that every version reads.
 pub const FIRST: u8 = 1;
 const SECOND: u8 = 2;

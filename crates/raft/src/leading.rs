@@ -16,7 +16,7 @@ use crate::{
     node::Inner,
     proposer::ProposeError,
     types::{NodeId, Peer, RaftMetrics, ServerState},
-    wire::{self, AttemptRequest, Rpc, SubmitReply, SubmitRequest, TransportError},
+    wire::TransportError,
 };
 
 /// Between two looks for a leader.
@@ -82,34 +82,6 @@ impl Inner {
         proposed.unwrap_or(Err(ProposeError::Unknown))
     }
 
-    async fn forward(
-        &self,
-        leader: &Peer,
-        command: &Command,
-        attempt: Option<Attempt>,
-        within: Duration,
-    ) -> Result<SubmitReply, TransportError> {
-        let within_ms = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
-        let command = command.clone();
-        let (rpc, body) = match attempt {
-            None => (
-                Rpc::Submit,
-                wire::encode(&SubmitRequest { command, within_ms }),
-            ),
-            Some(attempt) => {
-                let request = AttemptRequest {
-                    attempt,
-                    command,
-                    within_ms,
-                };
-                (Rpc::Attempt, wire::encode(&request))
-            }
-        };
-        let body = body.map_err(|_| TransportError::Unreachable)?;
-        self.ask(self.addresses.address(leader), rpc, body, within)
-            .await
-    }
-
     /// Which request a command is a try of: the caller's, or one of its own. `None`: it may be done
     /// again without harm, or not every member knows attempts.
     fn attempt(&self, command: &Command, request: Option<RequestId>) -> Option<Attempt> {
@@ -129,7 +101,7 @@ impl Inner {
     /// Replicates a command, wherever the leader is. As one try of a request it is handed over again
     /// when it is not known what came of it, since it cannot be done twice.
     pub(crate) async fn submit(
-        &self,
+        self: &Arc<Self>,
         request: Option<RequestId>,
         command: Command,
         within: Duration,
@@ -207,7 +179,7 @@ impl Inner {
 
     /// Hands a command to who leads, once.
     async fn submit_to(
-        &self,
+        self: &Arc<Self>,
         leader: Leader,
         command: &Command,
         attempt: Option<Attempt>,
@@ -232,7 +204,7 @@ impl Inner {
         }
         let known = self.known_leader();
         let forwarded = tokio::select! {
-            forwarded = self.forward(&peer, command, attempt, within) => forwarded,
+            forwarded = self.forward(&peer, known, command, attempt, within) => forwarded,
             () = self.superseded(known) => Err(TransportError::TimedOut),
         };
         match forwarded {
@@ -261,7 +233,7 @@ impl Inner {
         status.is_none_or(|status| status.decodes >= since)
     }
 
-    fn known_leader(&self) -> (Option<NodeId>, u64) {
+    pub(crate) fn known_leader(&self) -> (Option<NodeId>, u64) {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow();
         (metrics.current_leader, metrics.current_term)

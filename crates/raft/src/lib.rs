@@ -20,6 +20,7 @@ mod epoch;
 mod files;
 mod formation;
 mod formats;
+mod forwarder;
 mod handover;
 pub mod identity;
 mod incoming;

@@ -19,6 +19,7 @@ use crate::{
     damage,
     epoch::{self, Epoch, Surpassed},
     formats::Asked,
+    forwarder::Forwarder,
     identity::{DataDir, Identity},
     incoming::Incoming,
     last::Last,
@@ -96,6 +97,8 @@ pub(crate) struct Inner {
     pub(crate) addresses: AddressBook,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) proposer: Proposer,
+    /// The way of commands to a leader elsewhere.
+    pub(crate) forwarder: Forwarder,
     /// This node's own proof that it leads.
     pub(crate) read_index: ReadIndex,
     /// The leader's, wherever it is.
@@ -186,6 +189,7 @@ impl Node {
         .map_err(|error| StartError::Raft(error.to_string()))?;
         let inner = Arc::new(Inner {
             proposer: Proposer::start(raft.clone(), store.view()),
+            forwarder: Forwarder::default(),
             read_index: ReadIndex::of_this_node(raft.clone()),
             leaders_read_index: OnceLock::new(),
             raft,

@@ -107,13 +107,22 @@ async fn gather(
     }
 }
 
+impl AsRef<Command> for Waiting {
+    fn as_ref(&self) -> &Command {
+        &self.command
+    }
+}
+
 /// Takes what waits, as far as one entry's limits allow. The command that no longer fits is second.
-fn fill(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> (Vec<Waiting>, Option<Waiting>) {
-    let mut bytes = first.command.weight();
+pub(crate) fn fill<T: AsRef<Command>>(
+    first: T,
+    waiting: &mut mpsc::Receiver<T>,
+) -> (Vec<T>, Option<T>) {
+    let mut bytes = first.as_ref().weight();
     let mut batch = vec![first];
     while batch.len() < limits::PROPOSAL_COMMANDS {
         let Ok(next) = waiting.try_recv() else { break };
-        bytes += next.command.weight();
+        bytes += next.as_ref().weight();
         if bytes > limits::PROPOSAL_BYTES {
             return (batch, Some(next));
         }

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use openraft::raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteRequest};
 use serde::{Serialize, de::DeserializeOwned};
-use strongroom_core::{Attempt, Command, SubmitError};
+use strongroom_core::{Attempt, Command, SubmitError, limits};
 
 use crate::{
     election::PreVote,
@@ -14,7 +15,9 @@ use crate::{
     proposer::ProposeError,
     removal::RemoveNode,
     types::{NodeId, TypeConfig},
-    wire::{self, Addressed, AttemptRequest, Rpc, SubmitReply, SubmitRequest, WireError},
+    wire::{
+        self, Addressed, AttemptRequest, OneOfMany, Rpc, SubmitReply, SubmitRequest, WireError,
+    },
 };
 
 impl Node {
@@ -65,16 +68,24 @@ impl Node {
             }
             Rpc::Submit => {
                 let request: SubmitRequest = wire::decode(&body)?;
-                inner
-                    .proposed(request.command, None, request.within_ms)
-                    .await
+                let proposed = inner.proposed(request.command, None, request.within_ms);
+                wire::encode(&proposed.await)
             }
             Rpc::Attempt => {
                 let request: AttemptRequest = wire::decode(&body)?;
                 let attempt = Some(request.attempt);
-                inner
-                    .proposed(request.command, attempt, request.within_ms)
-                    .await
+                let proposed = inner.proposed(request.command, attempt, request.within_ms);
+                wire::encode(&proposed.await)
+            }
+            Rpc::SubmitMany => {
+                let requests: Vec<OneOfMany> = wire::decode(&body)?;
+                if requests.len() > limits::PROPOSAL_COMMANDS {
+                    return Err(WireError::Malformed);
+                }
+                let proposed = requests
+                    .into_iter()
+                    .map(|one| inner.proposed(one.command, one.attempt, one.within_ms));
+                wire::encode(&join_all(proposed).await)
             }
             Rpc::ReadIndex => wire::encode(&inner.read_index.get().await),
             Rpc::Question => Ok(inner
@@ -119,14 +130,14 @@ impl Inner {
         command: Command,
         attempt: Option<Attempt>,
         within_ms: u64,
-    ) -> Result<Vec<u8>, WireError> {
+    ) -> SubmitReply {
         let within = Duration::from_millis(within_ms);
         let proposed = self.propose(command, attempt, within).await;
-        wire::encode::<SubmitReply>(&proposed.map_err(|error| match error {
+        proposed.map_err(|error| match error {
             ProposeError::NotLeader => None,
             ProposeError::Unknown => Some(SubmitError::Unknown),
             ProposeError::NotEverywhere => Some(SubmitError::NotEverywhere),
-        }))
+        })
     }
 
     fn addressed<T: DeserializeOwned + Serialize>(&self, body: &[u8]) -> Result<T, WireError> {

@@ -39,11 +39,13 @@ pub enum Rpc {
     InEpoch,
     /// Remove a node; only the leader does.
     RemoveNode,
+    /// Replicate these commands, each on its own; only the leader does.
+    SubmitMany,
 }
 
 impl Rpc {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Append,
         Self::Vote,
         Self::Snapshot,
@@ -58,6 +60,7 @@ impl Rpc {
         Self::PreVote,
         Self::InEpoch,
         Self::RemoveNode,
+        Self::SubmitMany,
     ];
 
     /// Whether it is Raft's own: what clients ask must never hold it up.
@@ -92,6 +95,7 @@ impl Rpc {
             Self::PreVote => "pre-vote",
             Self::InEpoch => "in-epoch",
             Self::RemoveNode => "remove-node",
+            Self::SubmitMany => "submit-many",
         }
     }
 }
@@ -227,6 +231,15 @@ pub(crate) struct SubmitRequest {
 #[derive(Serialize, Deserialize)]
 pub(crate) struct AttemptRequest {
     pub(crate) attempt: Attempt,
+    pub(crate) command: Command,
+    pub(crate) within_ms: u64,
+}
+
+/// One of many commands that are handed over together, as a try of a request if it counts once. Sent
+/// to those alone that know [`TOGETHER`](strongroom_core::codec::TOGETHER).
+#[derive(Serialize, Deserialize)]
+pub(crate) struct OneOfMany {
+    pub(crate) attempt: Option<Attempt>,
     pub(crate) command: Command,
     pub(crate) within_ms: u64,
 }

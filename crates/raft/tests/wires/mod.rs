@@ -44,6 +44,7 @@ pub struct Wires {
     /// Nodes whose own messages vanish.
     mute: Mutex<HashSet<String>>,
     asked: AtomicU64,
+    by_kind: Mutex<HashMap<Rpc, u64>>,
 }
 
 impl Wires {
@@ -70,6 +71,12 @@ impl Wires {
     /// Messages sent by now.
     pub fn asked(&self) -> u64 {
         self.asked.load(Ordering::Relaxed)
+    }
+
+    /// Messages of this kind sent by now.
+    pub fn asked_for(&self, rpc: Rpc) -> u64 {
+        let by_kind = self.by_kind.lock().unwrap();
+        by_kind.get(&rpc).copied().unwrap_or_default()
     }
 
     /// Nothing reaches the node, and nothing it says reaches others; or both again.
@@ -105,6 +112,7 @@ impl Transport for End {
     ) -> PortFuture<'a, Result<Bytes, TransportError>> {
         Box::pin(async move {
             self.wires.asked.fetch_add(1, Ordering::Relaxed);
+            *self.wires.by_kind.lock().unwrap().entry(rpc).or_default() += 1;
             let way = self.wires.ways.lock().unwrap().get(address).copied();
             let mute = self.wires.mute.lock().unwrap().contains(&self.name);
             match way.unwrap_or_default() {
