@@ -11,21 +11,16 @@ use std::{
 
 use strongroom_core::{Attempt, Command, codec};
 use tokio::{
-    sync::{Semaphore, mpsc, oneshot},
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 
 use crate::{
+    gathering::gather,
     node::Inner,
-    proposer::fill,
     types::{NodeId, Peer},
     wire::{self, AttemptRequest, OneOfMany, Rpc, SubmitReply, SubmitRequest, TransportError},
 };
-
-/// Commands waiting to be gathered. Senders wait when it is full, within their deadline.
-const QUEUE: usize = 4_096;
-/// Messages on their way at the same time, as many as the leader has entries.
-const IN_FLIGHT: usize = 2;
 
 type Forwarded = Result<SubmitReply, TransportError>;
 /// Who leads, and in which term.
@@ -66,10 +61,12 @@ impl Forwarder {
         if let Some(queue) = current.as_ref().filter(fits) {
             return queue.sender.clone();
         }
-        let (sender, waiting) = mpsc::channel(QUEUE);
-        let address = address.to_owned();
+        let (weak, address) = (Arc::downgrade(inner), address.to_owned());
         let to = (lead, address.clone());
-        tokio::spawn(gather(Arc::downgrade(inner), address, waiting));
+        let sender = gather(move |batch| {
+            let (weak, address) = (Weak::clone(&weak), address.clone());
+            async move { hand_over(&weak, &address, batch).await }
+        });
         let queue = current.insert(Queue { to, sender });
         queue.sender.clone()
     }
@@ -137,30 +134,6 @@ impl Inner {
 
 fn millis(within: Duration) -> u64 {
     u64::try_from(within.as_millis()).unwrap_or(u64::MAX)
-}
-
-async fn gather(inner: Weak<Inner>, address: String, mut waiting: mpsc::Receiver<Waiting>) {
-    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
-    let mut held_over = None;
-    loop {
-        let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else {
-            return;
-        };
-        let first = match held_over.take() {
-            Some(first) => first,
-            None => match waiting.recv().await {
-                Some(first) => first,
-                None => return,
-            },
-        };
-        let (batch, surplus) = fill(first, &mut waiting);
-        held_over = surplus;
-        let (inner, address) = (inner.clone(), address.clone());
-        tokio::spawn(async move {
-            hand_over(&inner, &address, batch).await;
-            drop(permit);
-        });
-    }
 }
 
 /// Sends a batch, and gives each command its answer. All that was heard or not is so for each of them.

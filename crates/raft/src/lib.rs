@@ -21,6 +21,7 @@ mod files;
 mod formation;
 mod formats;
 mod forwarder;
+mod gathering;
 mod handover;
 pub mod identity;
 mod incoming;

@@ -5,19 +5,15 @@
 
 use std::{sync::Arc, time::Instant};
 
-use strongroom_core::{Attempt, Command, Durations, DurationsReading, Proposal, Submitted, limits};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use strongroom_core::{Attempt, Command, Durations, DurationsReading, Proposal, Submitted};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    gathering::gather,
     leading::LAST_WORDS,
     machine::View,
     types::{Raft, RaftMetrics, ServerState, position},
 };
-
-/// Commands waiting to be gathered. Senders wait when it is full, within their deadline.
-const QUEUE: usize = 4_096;
-/// Entries on their way at the same time: one on the disks while the next is being applied.
-const IN_FLIGHT: usize = 2;
 
 /// Why the leader's side has no result.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,9 +43,12 @@ pub(crate) struct Proposer {
 impl Proposer {
     /// Starts the gathering task on the current runtime.
     pub(crate) fn start(raft: Raft, view: View) -> Self {
-        let (queue, waiting) = mpsc::channel(QUEUE);
         let commits = Arc::new(Durations::default());
-        tokio::spawn(gather(raft, view, waiting, Arc::clone(&commits)));
+        let noted = Arc::clone(&commits);
+        let queue = gather(move |batch| {
+            let (raft, view, commits) = (raft.clone(), view.clone(), Arc::clone(&noted));
+            async move { propose_batch(&raft, &view, batch, &commits).await }
+        });
         Self { queue, commits }
     }
 
@@ -78,57 +77,10 @@ impl Proposer {
     }
 }
 
-async fn gather(
-    raft: Raft,
-    view: View,
-    mut waiting: mpsc::Receiver<Waiting>,
-    commits: Arc<Durations>,
-) {
-    let in_flight = Arc::new(Semaphore::new(IN_FLIGHT));
-    let mut held_over = None;
-    loop {
-        let Ok(permit) = Arc::clone(&in_flight).acquire_owned().await else {
-            return;
-        };
-        let first = match held_over.take() {
-            Some(first) => first,
-            None => match waiting.recv().await {
-                Some(first) => first,
-                None => return,
-            },
-        };
-        let (batch, surplus) = fill(first, &mut waiting);
-        held_over = surplus;
-        let (raft, view, commits) = (raft.clone(), view.clone(), Arc::clone(&commits));
-        tokio::spawn(async move {
-            propose_batch(&raft, &view, batch, &commits).await;
-            drop(permit);
-        });
-    }
-}
-
 impl AsRef<Command> for Waiting {
     fn as_ref(&self) -> &Command {
         &self.command
     }
-}
-
-/// Takes what waits, as far as one entry's limits allow. The command that no longer fits is second.
-pub(crate) fn fill<T: AsRef<Command>>(
-    first: T,
-    waiting: &mut mpsc::Receiver<T>,
-) -> (Vec<T>, Option<T>) {
-    let mut bytes = first.as_ref().weight();
-    let mut batch = vec![first];
-    while batch.len() < limits::PROPOSAL_COMMANDS {
-        let Ok(next) = waiting.try_recv() else { break };
-        bytes += next.as_ref().weight();
-        if bytes > limits::PROPOSAL_BYTES {
-            return (batch, Some(next));
-        }
-        batch.push(next);
-    }
-    (batch, None)
 }
 
 async fn propose_batch(raft: &Raft, view: &View, batch: Vec<Waiting>, commits: &Durations) {

@@ -78,10 +78,7 @@ impl Node {
                 wire::encode(&proposed.await)
             }
             Rpc::SubmitMany => {
-                let requests: Vec<OneOfMany> = wire::decode(&body)?;
-                if requests.len() > limits::PROPOSAL_COMMANDS {
-                    return Err(WireError::Malformed);
-                }
+                let requests: Vec<OneOfMany> = wire::decode_list(&body, limits::PROPOSAL_COMMANDS)?;
                 let proposed = requests
                     .into_iter()
                     .map(|one| inner.proposed(one.command, one.attempt, one.within_ms));

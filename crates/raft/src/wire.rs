@@ -258,6 +258,19 @@ pub(crate) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, WireError> 
     }
 }
 
+/// Decodes a list of at most so many, which is looked at before anything of it is decoded: postcard
+/// puts a list's length in front.
+pub(crate) fn decode_list<T: DeserializeOwned>(
+    bytes: &[u8],
+    most: usize,
+) -> Result<Vec<T>, WireError> {
+    let length = bytes.get(1..).map(postcard::take_from_bytes::<usize>);
+    match length {
+        Some(Ok((length, _))) if length <= most => decode(bytes),
+        _ => Err(WireError::Malformed),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use openraft::raft::{AppendEntriesRequest, InstallSnapshotRequest};
@@ -302,6 +315,27 @@ mod tests {
         assert_eq!(again.epoch, Some(300));
         let read: FirstStatus = decode(&bytes).unwrap();
         assert_eq!((read.silence_ms, read.voters), (300, vec![7, 8]));
+    }
+
+    #[test]
+    fn a_list_is_as_long_as_it_may_be_and_no_longer() {
+        for length in [0, 1, 127, 128, 512] {
+            let list = vec![7_u8; length];
+            let bytes = encode(&list).unwrap();
+            assert_eq!(decode_list::<u8>(&bytes, length), Ok(list));
+            assert_eq!(
+                decode_list::<u8>(&bytes[..1], length),
+                Err(WireError::Malformed)
+            );
+            if let Some(fewer) = length.checked_sub(1) {
+                assert_eq!(decode_list::<u8>(&bytes, fewer), Err(WireError::Malformed));
+            }
+        }
+        assert_eq!(decode_list::<u8>(&[], 9), Err(WireError::Malformed));
+        assert_eq!(
+            decode_list::<u8>(&[WIRE_FORMAT + 1, 0], 9),
+            Err(WireError::Malformed)
+        );
     }
 
     #[test]
