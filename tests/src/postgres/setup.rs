@@ -58,10 +58,15 @@ impl Setup {
         }
     }
 
-    /// Makes the secret, with the password that works.
+    /// Makes the secret, with the password that works, and returns when every node knows it: what
+    /// one has answered, another may hear of a moment later.
     pub async fn create(&self, more: Value) {
         let made = self.try_create(FIRST, more).await;
         made.expect(201);
+        for node in &self.cluster.nodes {
+            let path = format!("{PATH}?consistency=linearizable");
+            node.api().get(&path).await.expect(200);
+        }
     }
 
     /// Tries to make the secret, with this password.
