@@ -11,6 +11,7 @@ mod access;
 mod allowlist;
 mod audit;
 mod envelope;
+mod keyring;
 mod snapshot;
 mod state;
 mod world;
@@ -20,6 +21,7 @@ use criterion::{criterion_group, criterion_main};
 criterion_group!(
     micro,
     envelope::benches,
+    keyring::benches,
     state::benches,
     allowlist::benches,
     access::benches,

@@ -13,7 +13,7 @@
 //! before for that much longer. With no time for stale keys, the default, for none.
 
 use std::{
-    collections::{HashMap, HashSet, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -22,6 +22,10 @@ use strongroom_core::{KmsKeyId, WrappedDek};
 use tokio::time::Instant;
 
 use crate::{Binding, Dek, KmsError};
+
+/// How many keys one [`DekCache::take_expired`] takes out: some tens of microseconds, in which no
+/// read finds its key.
+const AT_ONCE: usize = 128;
 
 /// What a cached key is found by: a wrapped key is good under one binding alone, and a hit must not
 /// be more generous than KMS.
@@ -37,16 +41,28 @@ struct Entry {
     /// Until then it is kept for when KMS cannot be asked.
     goes: Instant,
     used: bool,
+    /// Its place in `ages`.
+    age: u64,
+    /// Its place in `turns`.
+    turn: u64,
 }
 
 /// Bounded and expiring; when full, what was not used since it was last looked at goes first.
+///
+/// Nothing here takes longer the more keys there are, but for a logarithm: reads wait for the lock
+/// around it.
 pub(crate) struct DekCache {
     ttl: Duration,
     stale: Duration,
     capacity: usize,
-    entries: HashMap<CacheKey, Entry>,
+    entries: HashMap<Arc<CacheKey>, Entry>,
+    /// Every key of `entries`, once, oldest first. All are kept equally long, so it is the order in
+    /// which they go.
+    ages: BTreeMap<u64, Arc<CacheKey>>,
     /// Every key of `entries`, once: the order in which they are looked at when it is full.
-    queue: VecDeque<CacheKey>,
+    turns: BTreeMap<u64, Arc<CacheKey>>,
+    /// The last number given out in `ages` and `turns`.
+    last: u64,
     /// KMS keys that were disabled when last asked.
     disabled: HashSet<KmsKeyId>,
 }
@@ -59,7 +75,9 @@ impl DekCache {
             stale,
             capacity,
             entries: HashMap::new(),
-            queue: VecDeque::new(),
+            ages: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            last: 0,
             disabled: HashSet::new(),
         }
     }
@@ -121,15 +139,20 @@ impl DekCache {
         let Some(expires) = Instant::now().checked_add(self.ttl) else {
             return 0;
         };
+        self.remove(&key);
+        self.last += 1;
+        let (key, place) = (Arc::new(key), self.last);
+        self.ages.insert(place, Arc::clone(&key));
+        self.turns.insert(place, Arc::clone(&key));
         let entry = Entry {
             dek,
             expires,
             goes: expires.checked_add(self.stale).unwrap_or(expires),
             used: false,
+            age: place,
+            turn: place,
         };
-        if self.entries.insert(key.clone(), entry).is_none() {
-            self.queue.push_back(key);
-        }
+        self.entries.insert(key, entry);
         let mut evicted = 0;
         while self.entries.len() > self.capacity && self.evict_one() {
             evicted += 1;
@@ -139,39 +162,47 @@ impl DekCache {
 
     fn evict_one(&mut self) -> bool {
         let now = Instant::now();
-        while let Some(key) = self.queue.pop_front() {
+        while let Some((_, key)) = self.turns.pop_first() {
             match self.entries.get_mut(&key) {
                 Some(entry) if entry.used && entry.expires > now => {
-                    entry.used = false;
-                    self.queue.push_back(key);
+                    self.last += 1;
+                    (entry.used, entry.turn) = (false, self.last);
+                    self.turns.insert(self.last, key);
                 }
-                _ => return self.entries.remove(&key).is_some(),
+                _ => return self.remove(&key).is_some(),
             }
         }
         false
     }
 
-    fn remove(&mut self, key: &CacheKey) {
-        if self.entries.remove(key).is_some() {
-            self.queue.retain(|queued| queued != key);
-        }
+    fn remove(&mut self, key: &CacheKey) -> Option<Arc<Dek>> {
+        let entry = self.entries.remove(key)?;
+        self.ages.remove(&entry.age);
+        self.turns.remove(&entry.turn);
+        Some(entry.dek)
     }
 
-    /// Drops what is past its time, and past the time for stale keys. A key still in use elsewhere
-    /// is zeroized when that use ends.
-    pub(crate) fn sweep(&mut self) {
+    /// Takes out some of what is past its time, and past the time for stale keys; no more is when it
+    /// comes back empty. The caller drops them, after the lock: whatever is not in use elsewhere is
+    /// zeroized then.
+    pub(crate) fn take_expired(&mut self) -> Vec<Arc<Dek>> {
         let now = Instant::now();
-        let before = self.entries.len();
-        self.entries.retain(|_, entry| entry.goes > now);
-        if self.entries.len() < before {
-            let entries = &self.entries;
-            self.queue.retain(|key| entries.contains_key(key));
+        let mut taken = Vec::new();
+        while taken.len() < AT_ONCE
+            && let Some((_, key)) = self.ages.first_key_value()
+            && let Some(entry) = self.entries.get(key)
+            && entry.goes <= now
+        {
+            let key = Arc::clone(key);
+            taken.extend(self.remove(&key));
         }
+        taken
     }
 
     pub(crate) fn clear(&mut self) {
         self.entries.clear();
-        self.queue.clear();
+        self.ages.clear();
+        self.turns.clear();
     }
 }
 

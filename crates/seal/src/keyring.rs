@@ -265,7 +265,15 @@ impl Keyring {
     /// Drops expired keys, so that they leave memory: to be called every second or so. A key in use
     /// at that moment is zeroized when its use ends.
     pub fn sweep(&self) {
-        flight::lock(&self.shelf).cache.sweep();
+        loop {
+            let expired = flight::lock(&self.shelf).cache.take_expired();
+            if expired.is_empty() {
+                return;
+            }
+            drop(expired);
+            // Whoever waits for the lock has it first.
+            std::thread::yield_now();
+        }
     }
 
     /// Drops all keys.

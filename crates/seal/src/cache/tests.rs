@@ -20,6 +20,15 @@ fn dek() -> Arc<Dek> {
     Arc::new(Dek::random().unwrap())
 }
 
+/// Keys, and places in both orders.
+fn counts(cache: &DekCache) -> [usize; 3] {
+    [cache.len(), cache.ages.len(), cache.turns.len()]
+}
+
+fn sweep(cache: &mut DekCache) {
+    while !cache.take_expired().is_empty() {}
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_expired_key_is_not_served_and_a_sweep_drops_it() {
     let mut cache = DekCache::new(TTL, NONE, 4);
@@ -28,19 +37,19 @@ async fn an_expired_key_is_not_served_and_a_sweep_drops_it() {
     cache.put(key(1), dek);
     tokio::time::advance(TTL - Duration::from_millis(1)).await;
     assert!(cache.get(&key(1)).is_some());
-    cache.sweep();
+    sweep(&mut cache);
     assert!(watch.upgrade().is_some());
     tokio::time::advance(Duration::from_millis(1)).await;
     assert!(
         cache.get(&key(1)).is_none(),
         "a hit did not extend its life"
     );
-    cache.sweep();
+    sweep(&mut cache);
     assert!(
         watch.upgrade().is_none(),
         "the key is gone when the sweep returns"
     );
-    assert_eq!((cache.len(), cache.queue.len()), (0, 0));
+    assert_eq!(counts(&cache), [0; 3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,22 +69,22 @@ async fn it_is_bounded_and_keeps_what_is_used() {
     }
     for n in 5..1_000 {
         cache.put(key(n), dek());
-        assert!(cache.len() <= 3 && cache.queue.len() == cache.len());
+        assert!(cache.len() <= 3 && counts(&cache) == [cache.len(); 3]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn replacing_and_clearing_keep_queue_and_entries_equal() {
+async fn replacing_and_clearing_keep_entries_and_orders_equal() {
     let mut cache = DekCache::new(TTL, NONE, 3);
     for _ in 0..5 {
         cache.put(key(1), dek());
     }
-    assert_eq!((cache.len(), cache.queue.len()), (1, 1));
+    assert_eq!(counts(&cache), [1; 3]);
     tokio::time::advance(TTL).await;
     cache.put(key(1), dek());
     assert!(cache.get(&key(1)).is_some(), "an expired entry is replaced");
     cache.clear();
-    assert_eq!((cache.len(), cache.queue.len()), (0, 0));
+    assert_eq!(counts(&cache), [0; 3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -116,15 +125,15 @@ async fn a_stale_key_is_kept_for_its_time_and_found_only_when_asked_for() {
     let watch = Arc::downgrade(&dek);
     cache.put(key(1), dek);
     tokio::time::advance(TTL + STALE - Duration::from_millis(1)).await;
-    cache.sweep();
+    sweep(&mut cache);
     assert!(cache.get(&key(1)).is_none());
     assert!(cache.get_stale(&key(1), &kms_key("k")).is_some());
     assert!(cache.get_stale(&key(2), &kms_key("k")).is_none());
     tokio::time::advance(Duration::from_millis(1)).await;
     assert!(cache.get_stale(&key(1), &kms_key("k")).is_none());
-    cache.sweep();
+    sweep(&mut cache);
     assert!(watch.upgrade().is_none());
-    assert_eq!((cache.len(), cache.queue.len()), (0, 0));
+    assert_eq!(counts(&cache), [0; 3]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -150,13 +159,36 @@ async fn a_refusal_ends_what_is_stale() {
         assert_eq!(cache.get_stale(&key(1), &ours).is_some(), this, "{error}");
         assert_eq!(cache.get_stale(&key(2), &ours).is_some(), others, "{error}");
         assert!(cache.get_stale(&key(3), &theirs).is_some(), "{error}");
-        assert_eq!(cache.queue.len(), cache.len());
+        assert_eq!(counts(&cache), [cache.len(); 3]);
 
         cache.learn(&key(1), &ours, &Ok(dek()));
         for n in [1, 2] {
             let known = cache.get_stale(&key(n), &ours).is_some();
             assert!(known, "the KMS key works again, {error}");
         }
-        assert_eq!((cache.len(), cache.queue.len()), (3, 3));
+        assert_eq!(counts(&cache), [3; 3]);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_past_its_time_is_taken_some_at_a_time_and_nothing_else() {
+    let mut cache = DekCache::new(TTL, NONE, 10_000);
+    let many = u64::try_from(AT_ONCE).unwrap() + 10;
+    for n in 0..many {
+        cache.put(key(n), dek());
+    }
+    tokio::time::advance(TTL / 2).await;
+    // The first of all begins anew, and goes last.
+    for n in (many..2 * many).chain([0]) {
+        cache.put(key(n), dek());
+    }
+    tokio::time::advance(TTL / 2).await;
+    assert_eq!(cache.take_expired().len(), AT_ONCE);
+    assert_eq!(cache.take_expired().len(), 9);
+    assert_eq!(cache.take_expired().len(), 0);
+    assert_eq!(counts(&cache), [AT_ONCE + 11; 3]);
+    assert!(cache.get(&key(0)).is_some() && cache.get(&key(many)).is_some());
+    tokio::time::advance(TTL / 2).await;
+    sweep(&mut cache);
+    assert_eq!(counts(&cache), [0; 3]);
 }
