@@ -5,25 +5,22 @@
 //! The trail heals by itself when the disk does.
 //!
 //! Reading order: [`record`] (what a line is), [`chain`], [`trail`] (appending and repairing),
-//! [`writer`] (the thread), [`recover`] (after a crash), [`verify`].
+//! [`gathering`] and [`writer`] (the thread), [`recover`] (after a crash), [`verify`].
 
 use std::{
     io,
     path::PathBuf,
-    sync::{
-        Arc,
-        atomic::Ordering,
-        mpsc::{Sender, channel},
-    },
+    sync::{Arc, atomic::Ordering, mpsc::channel},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
 
 use strongroom_core::DurationsReading;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 mod chain;
 mod files;
+mod gathering;
 mod read;
 mod record;
 mod recover;
@@ -39,9 +36,10 @@ pub use read::PAGE_RECORDS;
 pub use record::Entry;
 pub use verify::{Beginning, FirstBad, HeadCheck, VerifyReport, verify, verify_from};
 
+use gathering::Gathering;
 use timed::Timed;
 use trail::{Disk, RealDisk, Trail};
-use writer::{Clock, Request, Shared, Writer};
+use writer::{Clock, Shared, Writer};
 
 /// Written as the actor of what a node does by itself.
 pub(crate) const NODE: &str = "node";
@@ -129,8 +127,7 @@ pub struct Audit {
 
 struct Handle {
     dir: PathBuf,
-    /// Emptied on drop, which ends the writer.
-    queue: Option<Sender<Request>>,
+    gathering: Arc<Gathering>,
     places: Arc<Semaphore>,
     shared: Arc<Shared>,
     clock: Clock,
@@ -179,11 +176,10 @@ impl Audit {
             .spawn(run)
             .map_err(failed)?;
         let places = Arc::new(Semaphore::new(QUEUE));
-        let queue = Some(queue);
         Ok(Self {
             handle: Arc::new(Handle {
                 dir,
-                queue,
+                gathering: Gathering::new(queue),
                 places,
                 shared,
                 clock,
@@ -212,24 +208,23 @@ impl Audit {
         if !self.healthy() {
             return Err(AuditUnavailable);
         }
-        let written = async {
-            let places = Arc::clone(&self.handle.places);
-            let place = places.acquire_owned().await.map_err(|_| AuditUnavailable)?;
-            let (reply, answer) = oneshot::channel();
-            let queue = self.handle.queue.as_ref().ok_or(AuditUnavailable)?;
-            queue
-                .send(Request {
-                    entry,
-                    reply,
-                    place,
-                })
-                .map_err(|_| AuditUnavailable)?;
-            sent();
-            answer.await.map_err(|_| AuditUnavailable)?
-        };
-        tokio::time::timeout(STALL, written)
-            .await
-            .unwrap_or(Err(AuditUnavailable))
+        let place = self.place().await?;
+        let outcome = self.handle.gathering.add(entry, place);
+        sent();
+        outcome.await.map_err(|_| AuditUnavailable)?
+    }
+
+    /// A place in the queue. Whoever has to wait for one must find the trail healthy still.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, AuditUnavailable> {
+        let places = &self.handle.places;
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            return Ok(place);
+        }
+        let place = tokio::time::timeout(STALL, Arc::clone(places).acquire_owned()).await;
+        match place {
+            Ok(Ok(place)) if self.healthy() => Ok(place),
+            _ => Err(AuditUnavailable),
+        }
     }
 
     /// Whether records can be written, as far as is known.
@@ -280,7 +275,7 @@ impl Audit {
 
 impl Drop for Handle {
     fn drop(&mut self) {
-        self.queue = None;
+        self.gathering.close();
         // A disk that hangs must not keep the process from ending.
         let deadline = Instant::now() + STALL;
         while !self.writer.is_finished() && Instant::now() < deadline {

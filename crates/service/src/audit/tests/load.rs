@@ -2,6 +2,8 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use futures_util::future::join_all;
+
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -148,4 +150,57 @@ async fn one_process_at_a_time() {
     ));
     drop(audit);
     assert!(Audit::open(config(dir.path())).is_ok());
+}
+
+#[tokio::test]
+async fn what_is_ready_at_once_is_written_together() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = Audit::open(config(dir.path())).unwrap();
+    let seqs = join_all((0..50).map(|number| audit.write(entry(number)))).await;
+    let expected: Vec<_> = (1..=50).map(|seq| Ok(Seq(seq))).collect();
+    assert_eq!(seqs, expected, "in the order of the requests");
+    assert_eq!(audit.stats().batches, 1);
+
+    let many = 2 * gathering::TOGETHER + 50;
+    let seqs = join_all((50..50 + many).map(|number| audit.write(entry(number)))).await;
+    let expected: Vec<_> = (51..51 + many as u64).map(|seq| Ok(Seq(seq))).collect();
+    assert_eq!(seqs, expected);
+    let stats = audit.stats();
+    assert_eq!(stats.records, 50 + many as u64);
+    assert!((3..=4).contains(&stats.batches), "{stats:?}");
+    let written = audit.read(None, 1).await.unwrap();
+    assert_eq!(written[0]["request_id"], format!("r-{}", 49 + many));
+}
+
+/// Sent, and not handed over yet: that is done by what goes first, the runtime or the trail.
+#[test]
+fn what_was_sent_is_written_when_everything_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    for (written, runtime_first) in [(1, true), (2, false)] {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap();
+        let audit = Audit::open(config(dir.path())).unwrap();
+        let sent = AtomicBool::new(false);
+        runtime.block_on(async {
+            let note = || sent.store(true, Ordering::Release);
+            let _ = audit.write_noting(entry(written), note).now_or_never();
+        });
+        assert!(sent.load(Ordering::Acquire));
+        assert_eq!(audit.stats().records, 0);
+        if runtime_first {
+            drop(runtime);
+            let until = Instant::now() + Duration::from_secs(60);
+            while audit.stats().records == 0 && Instant::now() < until {
+                thread::sleep(Duration::from_millis(1));
+            }
+            assert_eq!(audit.stats().records, 1);
+            drop(audit);
+        } else {
+            drop(audit);
+            drop(runtime);
+        }
+        assert_eq!(verify(dir.path()).unwrap().records, written as u64);
+    }
 }

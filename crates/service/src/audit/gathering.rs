@@ -1,0 +1,148 @@
+//! Records on their way to the writer. Those of all requests that are ready to run travel together, and
+//! so do the answers: what wakes a thread, and the file's write, are paid once for all of them.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc::Sender};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
+    task::yield_now,
+    time::timeout,
+};
+
+use super::{
+    AuditUnavailable, STALL, Seq,
+    record::Entry,
+    writer::{Outcome, Request},
+};
+
+/// Records that travel together at most.
+pub(super) const TOGETHER: usize = 1_024;
+
+/// What was taken in and not handed over yet. Closed, it takes in no more.
+pub(super) struct Gathering(Mutex<Option<Open>>);
+
+struct Open {
+    records: Vec<Entry>,
+    /// The records' places in the queue.
+    places: Vec<OwnedSemaphorePermit>,
+    /// Who waits for each.
+    waiting: Vec<oneshot::Sender<Outcome>>,
+    queue: Sender<Request>,
+}
+
+/// Some that were handed over: who waits, and what the writer will say.
+struct HandedOver {
+    waiting: Vec<oneshot::Sender<Outcome>>,
+    outcomes: oneshot::Receiver<Vec<Outcome>>,
+}
+
+impl Gathering {
+    pub(super) fn new(queue: Sender<Request>) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Some(Open {
+            records: Vec::new(),
+            places: Vec::new(),
+            waiting: Vec::new(),
+            queue,
+        }))))
+    }
+
+    /// Takes a record in. It is handed over before long, whether or not somebody waits for it, and what
+    /// came of it is heard within [`STALL`] and a moment.
+    pub(super) fn add(
+        self: &Arc<Self>,
+        record: Entry,
+        place: OwnedSemaphorePermit,
+    ) -> oneshot::Receiver<Outcome> {
+        let (waits, outcome) = oneshot::channel();
+        let first = match &mut *self.lock() {
+            Some(open) => {
+                open.records.push(record);
+                open.places.push(place);
+                open.waiting.push(waits);
+                open.records.len() == 1
+            }
+            None => false,
+        };
+        if first {
+            tokio::spawn(Handing(Arc::clone(self)).see_through());
+        }
+        outcome
+    }
+
+    /// Hands over what is left. The writer ends after it.
+    pub(super) fn close(&self) {
+        self.hand_over();
+        *self.lock() = None;
+    }
+
+    fn hand_over(&self) -> Vec<HandedOver> {
+        let mut open = self.lock();
+        open.as_mut().map(Open::hand_over).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Open>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Open {
+    fn hand_over(&mut self) -> Vec<HandedOver> {
+        let mut handed_over = Vec::with_capacity(1);
+        while !self.records.is_empty() {
+            let (reply, outcomes) = oneshot::channel();
+            let request = Request {
+                records: first_of(&mut self.records),
+                places: first_of(&mut self.places),
+                reply,
+            };
+            // Without a writer the reply is dropped with the request, and everybody hears of that.
+            let _ = self.queue.send(request);
+            handed_over.push(HandedOver {
+                waiting: first_of(&mut self.waiting),
+                outcomes,
+            });
+        }
+        handed_over
+    }
+}
+
+/// Takes as many as may travel together, in order.
+fn first_of<T>(all: &mut Vec<T>) -> Vec<T> {
+    let rest = all.split_off(all.len().min(TOGETHER));
+    std::mem::replace(all, rest)
+}
+
+/// The duty to hand over what gathers. Dropped, as when the runtime ends, it does so too.
+struct Handing(Arc<Gathering>);
+
+impl Handing {
+    async fn see_through(self) {
+        // Whatever else is ready runs first, and adds its own.
+        yield_now().await;
+        let handed_over = self.0.hand_over();
+        drop(self);
+        let answered = timeout(STALL, async {
+            for these in handed_over {
+                let outcomes = these.outcomes.await.unwrap_or_default();
+                let outcomes = outcomes.into_iter().chain(unwritten());
+                for (waits, outcome) in these.waiting.into_iter().zip(outcomes) {
+                    // Whoever asked may have gone; the record stays.
+                    let _ = waits.send(outcome);
+                }
+            }
+        });
+        // What is dropped unanswered counts as unavailable.
+        let _ = answered.await;
+    }
+}
+
+impl Drop for Handing {
+    fn drop(&mut self) {
+        drop(self.0.hand_over());
+    }
+}
+
+/// For whom the writer has no answer.
+fn unwritten() -> impl Iterator<Item = Result<Seq, AuditUnavailable>> {
+    std::iter::repeat(Err(AuditUnavailable))
+}
