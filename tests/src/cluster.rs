@@ -2,10 +2,11 @@
 
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{
-    api::Api,
+    api::{Answer, Api},
     node::{Node, PATIENCE, free_port},
 };
 
@@ -105,5 +106,36 @@ impl Cluster {
             "no leader within {PATIENCE:?}: {}",
             self.nodes[0].log_text()
         );
+    }
+
+    /// A node's view of the cluster, once all members are within reach of it and it bears so many
+    /// failures: a member that is asked may take a moment too long to answer.
+    pub async fn bears(&self, node: usize, failures: u64) -> Value {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let view = self.admin(node).get("/v1/admin/cluster").await;
+            let view = view.expect(200).json;
+            let members = view["nodes"].as_array();
+            let all = members.is_some_and(|all| all.iter().all(|one| one["reachable"] == true));
+            if all && view["failure_tolerance"] == failures {
+                return view;
+            }
+            assert!(Instant::now() < deadline, "{view}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Asks a node to have leadership passed on, until somebody is level enough to take it: on a busy
+    /// machine a follower may be behind for a moment.
+    pub async fn hand_over(&self, asked: usize, body: Value) -> Answer {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let path = "/v1/admin/cluster/handover";
+            let answer = self.admin(asked).post(path, body.clone()).await;
+            if answer.status != 503 || Instant::now() > deadline {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 }

@@ -193,8 +193,8 @@ async fn wrong_tokens_lock_an_address_out_for_a_while() {
     }
     raw.token(TOKEN).get("/v1/tokens").await.expect(200);
     let body = json!({"value": "x"});
-    raw.token(WRONG).put(READ, &body).await.expect(401);
     let locked = Instant::now();
+    raw.token(WRONG).put(READ, &body).await.expect(401);
     // The right token does not open either, and the answer says when it may.
     for token in [TOKEN, WRONG] {
         let refused = raw.token(token).get("/v1/tokens").await.expect(429);
@@ -228,8 +228,8 @@ async fn wrong_tokens_lock_an_address_out_for_a_while() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let took = locked.elapsed();
-    assert!(took >= Duration::from_millis(2_900), "{took:?}");
-    assert!(took < Duration::from_millis(4_500), "{took:?}");
+    assert!(took >= Duration::from_secs(3), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
     // Afterwards the count starts anew.
     for _ in 0..4 {
         raw.token(WRONG).get("/v1/tokens").await.expect(401);

@@ -24,7 +24,7 @@ async fn a_hundred_readers_of_one_cold_secret_cost_one_call() {
     let mut it = KmsCluster::start(1, &[]).await;
     it.create(0, "cold").await.expect(201);
     it.restart(0).await;
-    it.gate.set(Mode::Slow(Duration::from_millis(500)));
+    it.gate.set(Mode::Slow(Duration::from_secs(2)));
     let before = it.gate.calls("Decrypt");
     let api = it.cluster.nodes[0].api();
     let readers: Vec<_> = (0..100)
@@ -52,10 +52,12 @@ async fn a_hundred_readers_of_one_cold_secret_cost_one_call() {
     let of_unwraps = "{operation=\"unwrap\"}";
     let duration = "strongroom_kms_call_duration_seconds";
     let seconds = metric(&api, &format!("{duration}_sum{of_unwraps}")).await;
-    assert!((0.5..5.0).contains(&seconds), "{seconds}");
+    assert!((2.0..10.0).contains(&seconds), "{seconds}");
     let fast = format!("{duration}_bucket{{le=\"0.25\",operation=\"unwrap\"}}");
     let all = metric(&api, &format!("{duration}_count{of_unwraps}")).await;
-    assert_eq!((metric(&api, &fast).await, all), (1.0, 2.0));
+    // The probe at the start may have been slow, too.
+    assert!(metric(&api, &fast).await <= 1.0);
+    assert_eq!(all, 2.0);
     let rest = fast.replace("0.25", "+Inf");
     assert_eq!(metric(&api, &rest).await, all);
     let closed = "strongroom_kms_breaker{state=\"closed\"}";
@@ -190,7 +192,7 @@ async fn stale_keys_bridge_an_outage_and_no_revocation() {
     let began = Instant::now();
     read(&api, "b").await.expect(200);
     assert!(
-        began.elapsed() < Duration::from_millis(1_500),
+        began.elapsed() < Duration::from_secs(5),
         "{:?}",
         began.elapsed()
     );

@@ -141,15 +141,14 @@ async fn a_cluster_grows_from_one_to_five_and_shrinks_again_under_load() {
     println!("3 to 5 in {:?}", began.elapsed());
     let added = admin.post(NODES, json!({"node_id": "4"})).await;
     assert_eq!(added.expect(202).json["status"], "member");
-    assert_eq!(view(&admin).await["failure_tolerance"], 2);
+    cluster.bears(0, 2).await;
     load.wait_for_more(50).await;
     assert_eq!(audited(&cluster.nodes[1], "cluster.add").len(), 4);
 
     // The one that leads is among those that go: it is made to lead.
     let began = Instant::now();
     let to_five = json!({"to": "5"});
-    let handed = admin.post("/v1/admin/cluster/handover", to_five).await;
-    handed.expect(200);
+    cluster.hand_over(0, to_five).await.expect(200);
     remove(&cluster.admin(4), "5").await;
     remove(&admin, "4").await;
     until_voters(&admin, &["1", "2", "3"]).await;
@@ -314,7 +313,7 @@ async fn addresses_change_without_a_command() {
     for node in &cluster.nodes {
         node.api().get(read).await.expect(200);
     }
-    assert_eq!(view(&cluster.admin(0)).await["failure_tolerance"], 1);
+    cluster.bears(0, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -106,7 +106,14 @@ async fn a_node_with_another_key_or_with_none_stays_outside() {
         node.start();
         says(node, words).await;
         write(&cluster.admin(0), &format!("meanwhile/{}", given.len())).await;
-        let answer = cluster.nodes[2].api().get("/readyz").await.expect(503);
+        let until = Instant::now() + PATIENCE;
+        let answer = loop {
+            if let Ok(answer) = cluster.nodes[2].api().try_get("/readyz").await {
+                break answer.expect(503);
+            }
+            assert!(Instant::now() < until, "{}", cluster.nodes[2].log_text());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
         assert_ne!(answer.json["reason"], "kms_unavailable");
     }
     says(

@@ -172,11 +172,11 @@ async fn leadership_is_passed_on_by_command() {
     // Asked at a node that does not lead, and once more where nothing is left to do.
     for asked in [(led + 2) % 3, to] {
         let body = json!({"to": name});
-        let passed = cluster.admin(asked).post(path, body).await.expect(200);
+        let passed = cluster.hand_over(asked, body).await.expect(200);
         assert_eq!(passed.json, json!({"leader": name}));
         assert_eq!(cluster.leader().await, to);
     }
-    let passed = cluster.admin(led).post(path, json!({})).await.expect(200);
+    let passed = cluster.hand_over(led, json!({})).await.expect(200);
     assert_ne!(passed.json["leader"], Value::from(name));
     for (body, status) in [
         (json!({"to": "9"}), 404),

@@ -36,7 +36,7 @@ const STRANGER: usize = 7;
 const SERVICE_ADDRESS: &str = "10.201.7.7";
 const API: u16 = 8200;
 const RAFT: u16 = 8201;
-const READ: &str = "/v1/secrets/db/password";
+const READ: &str = "/v1/secrets/db/password?consistency=linearizable";
 
 const fn peer(
     name: &'static str,

@@ -145,13 +145,13 @@ async fn versions_are_trimmed_and_superseded_ones_verify_inside_their_grace() {
         assert_eq!(verify("v4").await, (false, 5));
         assert_eq!(verify("").await, (false, 5));
         admin
-            .put(&at, &json!({"value": "v6", "grace_period_secs": 2}))
+            .put(&at, &json!({"value": "v6", "grace_period_secs": 5}))
             .await
             .expect(200);
         assert_eq!(verify("v6").await, (true, 6));
         assert_eq!(verify("v5").await, (true, 5));
         assert_eq!(verify("v4").await, (false, 6));
-        tokio::time::sleep(Duration::from_millis(2_300)).await;
+        tokio::time::sleep(Duration::from_millis(5_300)).await;
         assert_eq!(verify("v5").await, (false, 6));
         assert_eq!(verify("v6").await, (true, 6));
         // A manual secret's superseded version stays readable by number.
@@ -169,12 +169,12 @@ async fn versions_are_trimmed_and_superseded_ones_verify_inside_their_grace() {
         for (name, keep) in [("gone", false), ("kept", true)] {
             let at = format!("/v1/secrets/{place}/{name}");
             let body = json!({"name": format!("{place}/{name}"), "kind": "automatic", "value": "a1",
-                "rotation_interval_secs": 3600, "grace_period_secs": 1, "keep_superseded": keep});
+                "rotation_interval_secs": 3600, "grace_period_secs": 5, "keep_superseded": keep});
             admin.post("/v1/secrets", &body).await.expect(201);
             admin.put(&at, &json!({"value": "a2"})).await.expect(200);
             let old = format!("{at}?version=1&{linear}");
             admin.get(&old).await.expect(200);
-            tokio::time::sleep(Duration::from_millis(2_500)).await;
+            tokio::time::sleep(Duration::from_millis(6_500)).await;
             let read = admin.get(&old).await;
             if keep {
                 assert_eq!(read.expect(200).json["value"], "a1");

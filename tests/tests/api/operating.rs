@@ -18,7 +18,7 @@ async fn operators_see_the_node_the_cluster_and_the_trail() {
         let leads = if place == 0 { 1 } else { 0 };
         assert!(page.text.contains(&format!("strongroom_leader {leads}\n")));
 
-        let view = admin.get("/v1/admin/cluster").await.expect(200).json;
+        let view = pair.cluster.bears(pair.places[place], 1).await;
         assert_fields(
             &view,
             &[

@@ -86,8 +86,13 @@ async fn sigterm_lets_open_requests_end_and_exits_with_0() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     cluster.nodes[0].signal(rustix_term());
     let began = Instant::now();
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    assert!(admin.connect().await.is_err(), "no new connections");
+    while admin.connect().await.is_ok() {
+        assert!(
+            began.elapsed() < Duration::from_secs(5),
+            "no new connections"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     stream.write_all(&body.as_bytes()[10..]).await.unwrap();
     let mut answer = Vec::new();
     tokio::io::AsyncReadExt::read_to_end(&mut stream, &mut answer)
@@ -98,7 +103,7 @@ async fn sigterm_lets_open_requests_end_and_exits_with_0() {
     let status = cluster.nodes[0].wait();
     assert_eq!(status.code(), Some(0), "{}", cluster.nodes[0].log_text());
     assert!(
-        began.elapsed() < Duration::from_secs(6),
+        began.elapsed() < Duration::from_secs(20),
         "{:?}",
         began.elapsed()
     );

@@ -33,7 +33,8 @@ async fn a_cluster_leaves_a_local_master_key() {
     let versions = values.versions();
     assert_eq!(first["pass_id"], 1);
     let pending = first["pending"].as_u64().unwrap();
-    assert!((versions - 10..=versions).contains(&pending), "{first}");
+    // The worker may have begun.
+    assert!((1..=versions).contains(&pending), "{first}");
     // Asked again, at another node: the same pass.
     let again = begin(&cluster.admin(leader)).await.json;
     assert_eq!(again["pass_id"], 1);
