@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use super::{
-    AuditUnavailable, STALL, Seq,
+    STALL,
     record::Entry,
     writer::{Outcome, Request},
 };
@@ -64,7 +64,7 @@ impl Gathering {
             None => false,
         };
         if first {
-            tokio::spawn(Handing(Arc::clone(self)).see_through());
+            tokio::spawn(Handing::of(self).see_through());
         }
         outcome
     }
@@ -112,37 +112,41 @@ fn first_of<T>(all: &mut Vec<T>) -> Vec<T> {
     std::mem::replace(all, rest)
 }
 
-/// The duty to hand over what gathers. Dropped, as when the runtime ends, it does so too.
-struct Handing(Arc<Gathering>);
+/// The duty to hand over what gathers. Dropped before that is done, as when the runtime ends, it does so
+/// then, and nobody waits any more.
+struct Handing(Option<Arc<Gathering>>);
 
 impl Handing {
-    async fn see_through(self) {
+    fn of(gathering: &Arc<Gathering>) -> Self {
+        Self(Some(Arc::clone(gathering)))
+    }
+
+    /// Done once: what gathers from now on is another's duty, and its waiters are not to be dropped.
+    fn hand_over(&mut self) -> Vec<HandedOver> {
+        let gathering = self.0.take();
+        gathering.map(|it| it.hand_over()).unwrap_or_default()
+    }
+
+    async fn see_through(mut self) {
         // Whatever else is ready runs first, and adds its own.
         yield_now().await;
-        let handed_over = self.0.hand_over();
-        drop(self);
+        let handed_over = self.hand_over();
         let answered = timeout(STALL, async {
             for these in handed_over {
                 let outcomes = these.outcomes.await.unwrap_or_default();
-                let outcomes = outcomes.into_iter().chain(unwritten());
                 for (waits, outcome) in these.waiting.into_iter().zip(outcomes) {
                     // Whoever asked may have gone; the record stays.
                     let _ = waits.send(outcome);
                 }
             }
         });
-        // What is dropped unanswered counts as unavailable.
+        // Who hears nothing takes the trail for unavailable.
         let _ = answered.await;
     }
 }
 
 impl Drop for Handing {
     fn drop(&mut self) {
-        drop(self.0.hand_over());
+        drop(self.hand_over());
     }
-}
-
-/// For whom the writer has no answer.
-fn unwritten() -> impl Iterator<Item = Result<Seq, AuditUnavailable>> {
-    std::iter::repeat(Err(AuditUnavailable))
 }
