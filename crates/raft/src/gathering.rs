@@ -7,9 +7,8 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// Commands waiting to be gathered. Senders wait when it is full, within their deadline.
 const QUEUE: usize = 4_096;
-/// Batches on their way at the same time: on the leader's disk, on a follower's, and being applied. With fewer,
-/// disks wait for the next; with more there is nothing to gain.
-const IN_FLIGHT: usize = 4;
+/// Batches on their way at the same time: one on the disks while the next is being applied.
+const IN_FLIGHT: usize = 2;
 
 /// Starts a task on the current runtime that hands over what is sent, in batches as large as one entry may be:
 /// while [`IN_FLIGHT`] are on their way, the next gather. It ends with the last sender, when nothing waits

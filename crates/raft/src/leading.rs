@@ -257,11 +257,6 @@ impl Inner {
         tokio::time::sleep(LAST_WORDS).await;
     }
 
-    /// The same, if this node leads.
-    pub(crate) async fn own_proof(&self) -> Option<u64> {
-        self.read_index.get()?.get().await
-    }
-
     /// The index a linearizable read must have seen, from wherever the leader is.
     async fn read_index(&self, within: Duration) -> Option<u64> {
         let leaders = self.leaders_read_index.get()?;

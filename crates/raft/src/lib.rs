@@ -1,7 +1,7 @@
 //! Agreement and durability: openraft and sled behind core's `Replica` port.
 //!
 //! Nothing here knows plaintext, keys, the HTTP API or who may do what. sled is named in `durable.rs`
-//! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `following`, `incoming`, `formation`, `joining`,
+//! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `incoming`, `formation`, `joining`,
 //! `membership`, `removal`, `voters`, `election`, `upkeep`, `meters`; then the store:
 //! `durable`, `writer`, `mark`, `log_store`, `machine`, `snapshot_files`; then trouble: `damage`, `epoch`,
 //! `recover`.
@@ -18,7 +18,6 @@ pub mod durable;
 mod election;
 mod epoch;
 mod files;
-mod following;
 mod formation;
 mod formats;
 mod forwarder;

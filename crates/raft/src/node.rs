@@ -18,7 +18,6 @@ use tokio::sync::Semaphore;
 use crate::{
     damage,
     epoch::{self, Epoch, Surpassed},
-    following::Asking,
     formats::Asked,
     forwarder::Forwarder,
     identity::{DataDir, Identity},
@@ -101,9 +100,7 @@ pub(crate) struct Inner {
     /// The way of commands to a leader elsewhere.
     pub(crate) forwarder: Forwarder,
     /// This node's own proof that it leads.
-    pub(crate) read_index: OnceLock<ReadIndex>,
-    /// What it has asked for that.
-    pub(crate) asking: Asking,
+    pub(crate) read_index: ReadIndex,
     /// The leader's, wherever it is.
     pub(crate) leaders_read_index: OnceLock<ReadIndex>,
     /// Whether it belonged to a cluster when it started.
@@ -193,8 +190,7 @@ impl Node {
         let inner = Arc::new(Inner {
             proposer: Proposer::start(raft.clone(), store.view()),
             forwarder: Forwarder::default(),
-            read_index: OnceLock::new(),
-            asking: Asking::default(),
+            read_index: ReadIndex::of_this_node(raft.clone()),
             leaders_read_index: OnceLock::new(),
             raft,
             identity,
@@ -222,10 +218,8 @@ impl Node {
             hurried: AtomicUsize::new(0),
             _data_dir: data_dir,
         });
-        let own = ReadIndex::of_this_node(Arc::downgrade(&inner));
         let leaders = ReadIndex::of_the_leader(Arc::downgrade(&inner));
-        // Nobody else has set them: the node is new.
-        let _ = inner.read_index.set(own);
+        // Nobody else has set it: the node is new.
         let _ = inner.leaders_read_index.set(leaders);
         crate::election::start(&inner);
         crate::formation::start(&inner);

@@ -4,7 +4,7 @@ use std::{future::Future, sync::Weak, time::Duration};
 
 use tokio::sync::{mpsc, oneshot};
 
-use crate::{leading::Leader, node::Inner, wire::Rpc};
+use crate::{leading::Leader, node::Inner, types::Raft, wire::Rpc};
 
 const QUEUE: usize = 4_096;
 /// How long a leader elsewhere may take to prove that it leads, before it is asked again.
@@ -19,8 +19,8 @@ pub(crate) struct ReadIndex {
 
 impl ReadIndex {
     /// This node's own proof, for as long as it leads.
-    pub(crate) fn of_this_node(inner: Weak<Inner>) -> Self {
-        Self::start(move || proof(inner.clone()))
+    pub(crate) fn of_this_node(raft: Raft) -> Self {
+        Self::start(move || proof(raft.clone()))
     }
 
     /// What the leader says, wherever it is. At a follower one question answers all who wait.
@@ -58,14 +58,8 @@ impl ReadIndex {
     }
 }
 
-async fn proof(inner: Weak<Inner>) -> Option<u64> {
-    let inner = inner.upgrade()?;
-    if let Some(index) = inner.proof_of_followers().await {
-        return Some(index);
-    }
-    // A leader that has committed nothing yet; or the others are of a version that does not know the
-    // question.
-    match inner.raft.get_read_log_id().await {
+async fn proof(raft: Raft) -> Option<u64> {
+    match raft.get_read_log_id().await {
         Ok((read, _applied)) => Some(read.map_or(0, |id| id.index)),
         Err(error) => {
             tracing::debug!(%error, "no read index");
@@ -77,7 +71,7 @@ async fn proof(inner: Weak<Inner>) -> Option<u64> {
 async fn asked(inner: Weak<Inner>) -> Option<u64> {
     let inner = inner.upgrade()?;
     match inner.leader() {
-        Leader::Here => inner.own_proof().await,
+        Leader::Here => inner.read_index.get().await,
         Leader::At(peer) => {
             let address = inner.addresses.address(&peer);
             // Asking again is safe, and by then there may be another leader.

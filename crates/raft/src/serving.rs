@@ -14,7 +14,7 @@ use crate::{
     node::{Inner, Node},
     proposer::ProposeError,
     removal::RemoveNode,
-    types::{NodeId, TypeConfig, Vote},
+    types::{NodeId, TypeConfig},
     wire::{
         self, Addressed, AttemptRequest, OneOfMany, Rpc, SubmitReply, SubmitRequest, WireError,
     },
@@ -84,12 +84,7 @@ impl Node {
                     .map(|one| inner.proposed(one.command, one.attempt, one.within_ms));
                 wire::encode(&join_all(proposed).await)
             }
-            Rpc::ReadIndex => wire::encode(&inner.own_proof().await),
-            Rpc::Follows => {
-                let vote: Vote = inner.addressed(&body)?;
-                inner.in_epoch(vote.leader_id.term)?;
-                wire::encode(&inner.store.log().follows(&vote))
-            }
+            Rpc::ReadIndex => wire::encode(&inner.read_index.get().await),
             Rpc::Question => Ok(inner
                 .answerer
                 .get()

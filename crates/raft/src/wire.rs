@@ -41,13 +41,11 @@ pub enum Rpc {
     RemoveNode,
     /// Replicate these commands, each on its own; only the leader does.
     SubmitMany,
-    /// Do you still follow me, and have given your vote to nobody else?
-    Follows,
 }
 
 impl Rpc {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::Append,
         Self::Vote,
         Self::Snapshot,
@@ -63,7 +61,6 @@ impl Rpc {
         Self::InEpoch,
         Self::RemoveNode,
         Self::SubmitMany,
-        Self::Follows,
     ];
 
     /// Whether it is Raft's own: what clients ask must never hold it up.
@@ -99,7 +96,6 @@ impl Rpc {
             Self::InEpoch => "in-epoch",
             Self::RemoveNode => "remove-node",
             Self::SubmitMany => "submit-many",
-            Self::Follows => "follows",
         }
     }
 }

@@ -18,7 +18,12 @@ use openraft::storage::RaftLogStorage;
 use strongroom_core::{ReadGate, Replica};
 use strongroom_raft::{Node, log_store::LogStore};
 
-use wires::{WITHIN, Way, Wires, has_mount, leader, start, submit, three, until};
+use wires::{WITHIN, Way, Wires, has_mount, leader, mount, start, three, until};
+
+async fn submit(node: &Arc<Node>, name: &str) {
+    let submitted = node.submit(mount(name), WITHIN).await.unwrap();
+    submitted.applied.into_result().unwrap();
+}
 
 async fn term(node: &Arc<Node>) -> u64 {
     node.cluster().await.term

@@ -143,7 +143,6 @@ impl LogStore {
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
     use openraft::testing::blank_ent;
 
     use super::*;
@@ -201,24 +200,5 @@ mod tests {
             assert_eq!(log.stored_vote().unwrap(), Some(expected));
             assert!(!log.are_own([blank_ent::<TypeConfig>(3, OWN, 5)].iter()));
         }
-    }
-
-    #[tokio::test]
-    async fn a_vote_counts_from_before_it_is_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let (before, next) = (Vote::new_committed(3, 8), Vote::new(4, 9));
-        let mut log = opened(dir.path());
-        assert!(!log.follows(&before));
-        log.save_vote(&before).await.unwrap();
-        // Whether it is known to lead does not matter; whom it is for does.
-        assert!(log.follows(&before) && log.follows(&Vote::new(3, 8)));
-        assert!(!log.follows(&Vote::new_committed(3, 9)));
-        // Not waited for: who asks meanwhile is told.
-        let writing = log.save_vote(&next).now_or_never();
-        assert!(!log.follows(&before), "{writing:?}");
-        log.save_vote(&next).await.unwrap();
-        drop(log);
-        let log = opened(dir.path());
-        assert!(log.follows(&next) && !log.follows(&before));
     }
 }

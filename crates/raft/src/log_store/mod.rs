@@ -53,8 +53,6 @@ struct Shared {
     pending: Arc<ahead::Pending>,
     /// Whose log this is, once that is known.
     own: OnceLock<u64>,
-    /// The vote that this node was last told to write, or the one on its disk at the start.
-    promised: Mutex<Option<Vote>>,
     /// As which leader this node appends entries of its own; `None`: it has won no vote in this run.
     leads_as: Mutex<Option<CommittedLeaderId<NodeId>>>,
     disk: Arc<Disk>,
@@ -96,7 +94,6 @@ impl LogStore {
         let window = Window::recovered(purged, last, &found);
         let end = found.last().map(|(index, _)| *index).max(purged_index);
         let mark = checked_mark(&disk, end.map_or(0, |index| index + 1))?;
-        let vote = read_value(&disk, &Key::VOTE).map_err(|e| disk.corrupt(e))?;
         let writer = Writer::start(Arc::clone(&disk), mark, purged_index)
             .map_err(OpenError::io(data_dir))?;
         let shared = Shared {
@@ -106,7 +103,6 @@ impl LogStore {
             durable: Arc::new(watch::Sender::new(0)),
             pending: Arc::default(),
             own: OnceLock::new(),
-            promised: Mutex::new(vote),
             leads_as: Mutex::default(),
             disk,
             appended: Arc::default(),
@@ -232,23 +228,6 @@ impl LogStore {
             .window
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Whether this node follows the leader of this vote, and has given its own to nobody else. A vote counts
-    /// from before it is written, and so before a candidate hears of it.
-    pub(crate) fn follows(&self, leader: &Vote) -> bool {
-        let promised = *self.promised();
-        promised.is_some_and(|promised| promised.leader_id == leader.leader_id)
-    }
-
-    /// Notes a vote that is about to be written.
-    fn promise(&self, vote: &Vote) {
-        *self.promised() = Some(*vote);
-    }
-
-    fn promised(&self) -> MutexGuard<'_, Option<Vote>> {
-        let promised = self.shared.promised.lock();
-        promised.unwrap_or_else(PoisonError::into_inner)
     }
 
     fn leads_as(&self) -> MutexGuard<'_, Option<CommittedLeaderId<NodeId>>> {

@@ -75,7 +75,6 @@ impl RaftLogStorage<TypeConfig> for LogStore {
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
         let change = value(Key::VOTE, vote).map_err(StorageIoError::write_vote)?;
-        self.promise(vote);
         self.write(vec![change])
             .await
             .map_err(|e| StorageIoError::write_vote(AnyError::new(&e)))?;

@@ -43,8 +43,6 @@ pub struct Wires {
     ways: Mutex<HashMap<String, Way>>,
     /// Nodes whose own messages vanish.
     mute: Mutex<HashSet<String>>,
-    /// What happens to a node's own messages of one kind.
-    kinds: Mutex<HashMap<(String, Rpc), Way>>,
     asked: AtomicU64,
     by_kind: Mutex<HashMap<Rpc, u64>>,
 }
@@ -81,12 +79,6 @@ impl Wires {
         by_kind.get(&rpc).copied().unwrap_or_default()
     }
 
-    /// What happens to the messages of this kind that a node sends.
-    pub fn set_kind(&self, name: &str, rpc: Rpc, way: Way) {
-        let mut kinds = self.kinds.lock().unwrap();
-        kinds.insert((name.to_owned(), rpc), way);
-    }
-
     /// Nothing reaches the node, and nothing it says reaches others; or both again.
     pub fn cut_off(&self, name: &str, cut: bool) {
         self.set(name, if cut { Way::Cut } else { Way::Open });
@@ -121,10 +113,7 @@ impl Transport for End {
         Box::pin(async move {
             self.wires.asked.fetch_add(1, Ordering::Relaxed);
             *self.wires.by_kind.lock().unwrap().entry(rpc).or_default() += 1;
-            let kind = (self.name.clone(), rpc);
-            let of_kind = self.wires.kinds.lock().unwrap().get(&kind).copied();
             let way = self.wires.ways.lock().unwrap().get(address).copied();
-            let way = of_kind.or(way);
             let mute = self.wires.mute.lock().unwrap().contains(&self.name);
             match way.unwrap_or_default() {
                 _ if mute => {
@@ -293,10 +282,4 @@ pub async fn until_voters(node: &Node, expected: &[&str]) {
 /// Writes something that `has_mount` finds.
 pub async fn write(node: &Node, name: &str) {
     node.submit(mount(name), WITHIN).await.unwrap();
-}
-
-/// Has a mount made, by way of this node.
-pub async fn submit(node: &Node, name: &str) {
-    let submitted = node.submit(mount(name), WITHIN).await.unwrap();
-    submitted.applied.into_result().unwrap();
 }
