@@ -23,8 +23,8 @@ use tokio::time::Instant;
 
 use crate::{Binding, Dek, KmsError};
 
-/// How many keys one [`DekCache::take_expired`] takes out: some tens of microseconds, in which no
-/// read finds its key.
+/// How many keys are looked at while the lock is held: some tens of microseconds, in which no read
+/// finds its key.
 const AT_ONCE: usize = 128;
 
 /// What a cached key is found by: a wrapped key is good under one binding alone, and a hit must not
@@ -162,9 +162,11 @@ impl DekCache {
 
     fn evict_one(&mut self) -> bool {
         let now = Instant::now();
+        let mut spared = 0;
         while let Some((_, key)) = self.turns.pop_first() {
             match self.entries.get_mut(&key) {
-                Some(entry) if entry.used && entry.expires > now => {
+                Some(entry) if spared < AT_ONCE && entry.used && entry.expires > now => {
+                    spared += 1;
                     self.last += 1;
                     (entry.used, entry.turn) = (false, self.last);
                     self.turns.insert(self.last, key);

@@ -264,15 +264,15 @@ impl Keyring {
 
     /// Drops expired keys, so that they leave memory: to be called every second or so. A key in use
     /// at that moment is zeroized when its use ends.
-    pub fn sweep(&self) {
+    pub async fn sweep(&self) {
         loop {
             let expired = flight::lock(&self.shelf).cache.take_expired();
             if expired.is_empty() {
                 return;
             }
             drop(expired);
-            // Whoever waits for the lock has it first.
-            std::thread::yield_now();
+            // Whoever waits for the lock, or for this thread, comes first.
+            tokio::task::yield_now().await;
         }
     }
 

@@ -155,7 +155,7 @@ async fn tick(weak: Weak<Vault>) {
 async fn sweep_data_keys(weak: Weak<Vault>) {
     loop {
         let Some(vault) = weak.upgrade() else { return };
-        vault.keyring.sweep();
+        vault.keyring.sweep().await;
         drop(vault);
         tokio::time::sleep(SWEEP).await;
     }

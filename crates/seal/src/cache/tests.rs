@@ -192,3 +192,19 @@ async fn what_is_past_its_time_is_taken_some_at_a_time_and_nothing_else() {
     sweep(&mut cache);
     assert_eq!(counts(&cache), [0; 3]);
 }
+
+#[tokio::test(start_paused = true)]
+async fn where_all_are_used_one_goes_all_the_same_and_before_long() {
+    let many = AT_ONCE * 3;
+    let mut cache = DekCache::new(TTL, NONE, many);
+    for n in 0..many as u64 {
+        cache.put(key(n), dek());
+        assert!(cache.get(&key(n)).is_some());
+    }
+    assert_eq!(cache.put(key(9_999), dek()), 1);
+    // After as many that were spared.
+    let spared = AT_ONCE as u64;
+    assert!(cache.get(&key(spared)).is_none());
+    assert!(cache.get(&key(spared - 1)).is_some() && cache.get(&key(spared + 1)).is_some());
+    assert_eq!(counts(&cache), [many; 3]);
+}

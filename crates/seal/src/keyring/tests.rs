@@ -145,7 +145,7 @@ async fn keys_expire_and_a_sweep_zeroizes_them() {
     let sealed = sealed(&keyring, 1).await;
     let watch = Arc::downgrade(&keyring.dek(&binding(1), &sealed, LONG).await.unwrap().dek);
     tokio::time::advance(Duration::from_secs(300)).await;
-    keyring.sweep();
+    keyring.sweep().await;
     assert!(watch.upgrade().is_none());
     assert_eq!(keyring.stats().entries, 0);
     keyring.dek(&binding(1), &sealed, LONG).await.unwrap();

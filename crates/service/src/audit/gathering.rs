@@ -17,6 +17,9 @@ use super::{
 
 /// Records that travel together at most.
 pub(super) const TOGETHER: usize = 1_024;
+/// When so many have gathered, another task sets out to hand them over: the first waits for its turn on one
+/// thread, which may be busy with something long.
+const MANY: usize = 64;
 
 /// What was taken in and not handed over yet. Closed, it takes in no more.
 pub(super) struct Gathering(Mutex<Option<Open>>);
@@ -54,16 +57,16 @@ impl Gathering {
         place: OwnedSemaphorePermit,
     ) -> oneshot::Receiver<Outcome> {
         let (waits, outcome) = oneshot::channel();
-        let first = match &mut *self.lock() {
+        let sets_out = match &mut *self.lock() {
             Some(open) => {
                 open.records.push(record);
                 open.places.push(place);
                 open.waiting.push(waits);
-                open.records.len() == 1
+                open.records.len() % MANY == 1
             }
             None => false,
         };
-        if first {
+        if sets_out {
             tokio::spawn(Handing::of(self).see_through());
         }
         outcome

@@ -183,7 +183,7 @@ async fn stale_keys_are_used_only_while_kms_cannot_be_asked() {
         assert_eq!(read(&keyring, &sealed).await, Ok(false), "cached");
         tokio::time::advance(Duration::from_secs(TTL)).await;
         for _ in 0..10 {
-            keyring.sweep();
+            keyring.sweep().await;
             assert_eq!(read(&keyring, &sealed).await, Ok(true));
         }
         assert_eq!(keyring.stats().stale, 10);
@@ -198,7 +198,7 @@ async fn stale_keys_are_used_only_while_kms_cannot_be_asked() {
         fail(&kms, Some(error));
         tokio::time::advance(Duration::from_secs(TTL) + STALE).await;
         assert!(read(&keyring, &sealed).await.is_err(), "too old");
-        keyring.sweep();
+        keyring.sweep().await;
         assert_eq!(keyring.stats().entries, 0);
     }
 }
