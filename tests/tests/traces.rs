@@ -157,7 +157,8 @@ async fn nothing_waits_for_a_collector_that_is_away_or_hangs() {
             reader.get("/v1/secrets/s").await.expect(200);
             slowest = slowest.max(began.elapsed());
         }
-        assert!(slowest < Duration::from_secs(5), "{url}: {slowest:?}");
+        // Who waited for it would wait for 5 s.
+        assert!(slowest < Duration::from_secs(4), "{url}: {slowest:?}");
         assert!(!cluster.nodes[0].log_text().contains("panic"), "{url}");
         if url == hanging {
             // It was asked, and has not answered.

@@ -49,8 +49,8 @@ struct Entry {
 
 /// Bounded and expiring; when full, what was not used since it was last looked at goes first.
 ///
-/// Nothing here takes longer the more keys there are, but for a logarithm: reads wait for the lock
-/// around it.
+/// Nothing but [`clear`](Self::clear) takes longer the more keys there are, but for a logarithm: reads
+/// wait for the lock around it.
 pub(crate) struct DekCache {
     ttl: Duration,
     stale: Duration,

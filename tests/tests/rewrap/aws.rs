@@ -46,7 +46,8 @@ async fn a_rotation_moves_every_version_once() {
     assert_eq!(done["watermark"], done["target"]);
     // The SDK may have asked some times more by itself.
     let asked = it.gate.calls("ReEncrypt");
-    assert!(asked as u64 >= versions, "{asked}");
+    let at_most = versions + versions / 10;
+    assert!((versions..=at_most).contains(&(asked as u64)), "{asked}");
     assert_eq!(counted(&it.cluster).await, versions as f64);
     // One rotation, one pass.
     tokio::time::sleep(Duration::from_secs(3)).await;
