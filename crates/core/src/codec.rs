@@ -20,12 +20,14 @@ pub use state::{StateDecoder, encode_content, encode_state};
 ///
 /// 1: sealing, roles and tokens. 2: re-wrap passes, and rotations that are applied to a target. 3: requests
 /// that may be tried again, restores, and which nodes may be members. 4: nothing new is written; who reads
-/// it takes commands from other nodes many at a time.
-pub const FORMAT: u8 = 4;
+/// it takes commands from other nodes many at a time. 5: writes that say on which access they were allowed.
+pub const FORMAT: u8 = 5;
 /// The format since which it is said which request a command is a try of.
 pub const ATTEMPTS: u8 = THIRD;
 /// The format since which a node takes commands from another many at a time.
 pub const TOGETHER: u8 = 4;
+/// The format since which a state knows when [access](crate::State::access) last changed.
+pub const ACCESS: u8 = 5;
 /// The format that every version reads.
 pub const FIRST: u8 = 1;
 const SECOND: u8 = 2;
@@ -107,6 +109,7 @@ pub fn encode_applied(applied: &Applied) -> Vec<u8> {
     let format = match applied {
         Applied::Effect(Effect::Pass { .. }) => SECOND,
         Applied::Rejected(Rejection::OutcomeForgotten) => THIRD,
+        Applied::Rejected(Rejection::AccessChanged) => ACCESS,
         Applied::Effect(_) | Applied::Rejected(_) => FIRST,
     };
     encode(format, applied)

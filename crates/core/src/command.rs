@@ -278,6 +278,16 @@ pub enum Command {
         /// What was decided.
         admission: Admission,
     },
+    /// Adds a version to a secret without a target, as [`Command::PutSecret`] does, unless what tokens may do
+    /// has changed since it was decided that the caller may: then it is to be decided anew.
+    PutValue {
+        /// Its name.
+        name: SecretName,
+        /// The new version.
+        version: NewVersion,
+        /// [`State::access`](crate::State::access) of the state on which that was decided.
+        access: u64,
+    },
 }
 
 impl Command {
@@ -319,6 +329,7 @@ impl Command {
             | Self::RestorePart { .. }
             | Self::EndRestore { .. }
             | Self::AdmitNode { .. } => 3,
+            Self::PutValue { .. } => 5,
         }
     }
 
@@ -332,6 +343,7 @@ impl Command {
             | Self::DeleteMount { .. }
             | Self::CreateSecret { .. }
             | Self::PutSecret { .. }
+            | Self::PutValue { .. }
             | Self::DeleteSecret { .. }
             | Self::DeleteVersions { .. }
             | Self::UndeleteVersions { .. }

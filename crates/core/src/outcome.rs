@@ -49,6 +49,9 @@ pub enum Rejection {
     /// The request had been tried before, and what came of that is no longer known.
     #[error("what came of an earlier try is no longer known")]
     OutcomeForgotten,
+    /// What it was decided on is no longer so: what tokens may do, or that the secret has no target.
+    #[error("what this was allowed on has changed meanwhile")]
+    AccessChanged,
 }
 
 /// What a command that took effect did.

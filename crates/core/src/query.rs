@@ -42,6 +42,13 @@ impl State {
         self.admin_token_existed
     }
 
+    /// The entry that last changed what tokens may do: as long as it is the same, so is what was decided on
+    /// it. `None`: not every member keeps it yet.
+    #[must_use]
+    pub fn access(&self) -> Option<u64> {
+        (self.access > 0).then_some(self.access)
+    }
+
     /// A mount's settings.
     #[must_use]
     pub fn mount(&self, mount: &MountName) -> Option<&MountSettings> {

@@ -21,6 +21,7 @@ use crate::{
     request::{Outcome, Outcomes},
     restore::Staged,
     rewrap::RewrapState,
+    secret::SettingsChange,
 };
 
 pub use tick::Deadline;
@@ -42,6 +43,8 @@ pub struct State {
     pub(crate) tokens: OrdMap<TokenName, Arc<TokenGrant>>,
     /// Whether a token with an admin role has ever existed: closes the bootstrap for good.
     pub(crate) admin_token_existed: bool,
+    /// The entry that last changed a role or a token, since the format has a record for it; 0: not known.
+    pub(crate) access: u64,
     pub(crate) rewrap: RewrapState,
     pub(crate) outcomes: Outcomes,
     /// A restore under way.
@@ -66,8 +69,12 @@ impl State {
         self.advance(at);
         // A new leader's clock may lag: LogTime never goes back (invariant 5).
         self.time = self.time.max(time);
+        let before = (self.roles.clone(), self.tokens.clone());
         match self.change(command) {
-            Ok(effect) => Applied::Effect(effect),
+            Ok(effect) => {
+                self.note_access(at, &before);
+                Applied::Effect(effect)
+            }
             Err(rejection) => Applied::Rejected(rejection),
         }
     }
@@ -205,6 +212,16 @@ impl State {
             } => self.mark_rotation(&name, &nonce, applying),
             Command::EndRotation { name, nonce } => self.end_rotation(name, &nonce),
             Command::RaiseFormat { to } => self.raise_format(to),
+            Command::PutValue {
+                name,
+                version,
+                access,
+            } => {
+                self.is_access_of(access)?;
+                self.has_no_target(&name)?;
+                let change = SettingsChange::default();
+                self.put_secret(name, None, &change, Some(version), false)
+            }
             Command::BeginRestore { id } => self.begin_restore(id),
             Command::RestorePart { id, number, bytes } => self.restore_part(id, number, bytes),
             Command::EndRestore {

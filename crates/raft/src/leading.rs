@@ -142,12 +142,14 @@ impl Inner {
                         return Err(SubmitError::Unknown);
                     }
                     // The first try may still be on its way, and find the state otherwise. Versions
-                    // only grow, so these two stay refused.
+                    // only grow, and so does access, so these stay refused.
                     (Applied::Rejected(rejection), _)
                         if in_doubt
                             && !matches!(
                                 rejection,
-                                Rejection::CasMismatch { .. } | Rejection::VersionTaken { .. }
+                                Rejection::CasMismatch { .. }
+                                    | Rejection::VersionTaken { .. }
+                                    | Rejection::AccessChanged
                             ) =>
                     {
                         return Err(SubmitError::Unknown);

@@ -154,6 +154,8 @@ impl From<Rejection> for VaultError {
             }
             Rejection::TokenSpent => Self::Unauthenticated,
             Rejection::OutcomeForgotten => Self::OutcomeUnknown,
+            // Nothing was done, and the use case that hears it decides anew.
+            Rejection::AccessChanged => Self::PermissionDenied,
             Rejection::BootstrapClosed | Rejection::Formation => Self::Internal,
         }
     }

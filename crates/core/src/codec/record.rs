@@ -67,6 +67,8 @@ pub(crate) enum Record {
         bytes: Bytes,
     },
     Node(NodeName, Admission),
+    /// The entry that last changed a role or a token.
+    Access(u64),
 }
 
 pub(super) fn secret_record(name: &SecretName, secret: &Secret) -> Vec<u8> {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    DecodeError, FIRST, SECOND, THIRD, decode, encode,
+    ACCESS, DecodeError, FIRST, SECOND, THIRD, decode, encode,
     record::{Record, pending_record, secret_record, version_record},
 };
 use crate::{
@@ -16,8 +16,8 @@ pub fn encode_state(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
     encode_records(state, true)
 }
 
-/// The same without what belongs to one log or one cluster: what requests did, a restore under way, and
-/// which nodes may be members.
+/// The same without what belongs to one log or one cluster: what requests did, a restore under way, when
+/// access changed, and which nodes may be members.
 pub fn encode_content(state: &State) -> impl Iterator<Item = Vec<u8>> + '_ {
     encode_records(state, false)
 }
@@ -80,6 +80,8 @@ fn encode_records(state: &State, with_log: bool) -> impl Iterator<Item = Vec<u8>
                 .chain(parts)
                 .map(|record| encode(THIRD, &record))
         });
+    let access =
+        (with_log && state.access > 0).then(|| encode(ACCESS, &Record::Access(state.access)));
     // Who may be a member belongs to the cluster, not to what it holds.
     let nodes = state.node_records().filter(move |_| with_log);
     let nodes = nodes.map(|record| encode(THIRD, &record));
@@ -93,6 +95,7 @@ fn encode_records(state: &State, with_log: bool) -> impl Iterator<Item = Vec<u8>
         .chain(tokens)
         .chain(secrets)
         .chain(nodes)
+        .chain(access)
         .chain(std::iter::once(encode(FIRST, &Record::End)))
 }
 
@@ -224,6 +227,12 @@ impl StateDecoder {
                 }
             }
             Record::Node(name, admission) => fresh(self.state.nodes.insert(name, admission))?,
+            Record::Access(index) => {
+                let before = std::mem::replace(&mut self.state.access, index);
+                if index == 0 || before != 0 {
+                    return Err(DecodeError::Malformed);
+                }
+            }
             Record::End => self.ended = true,
             Record::Rewrap(rewrap) => {
                 if std::mem::replace(&mut self.rewrap_seen, true) {

@@ -60,7 +60,9 @@ impl Command {
                 | Self::EndRestore { .. }
                 | Self::AdmitNode { .. } => 0,
                 Self::RestorePart { bytes, .. } => bytes.len(),
-                Self::BeginRotation { version, .. } => version.sealed.weight(),
+                Self::BeginRotation { version, .. } | Self::PutValue { version, .. } => {
+                    version.sealed.weight()
+                }
                 Self::AdoptWatermark { watermark } | Self::BeginPass { target: watermark } => {
                     watermark.key_id.0.len() + watermark.material_id.as_ref().map_or(0, String::len)
                 }

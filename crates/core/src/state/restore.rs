@@ -77,6 +77,7 @@ impl State {
             time: self.time.max(restored.time),
             cluster_id: self.cluster_id,
             format: self.format,
+            access: self.access,
             admin_token_existed: true,
             // What came of requests before is undone by this.
             outcomes: Outcomes::forgotten_to(self.position.map_or(0, |at| at.index)),

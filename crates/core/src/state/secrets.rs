@@ -32,6 +32,15 @@ impl State {
         Ok(self.store(name, secret))
     }
 
+    /// A value that was not tried at a target is none for a secret that has one by now (invariant 17).
+    pub(super) fn has_no_target(&self, name: &SecretName) -> Result<(), Rejection> {
+        let secret = self.secrets.get(name);
+        match secret.and_then(|secret| secret.settings.kind.target()) {
+            None => Ok(()),
+            Some(_) => Err(Rejection::AccessChanged),
+        }
+    }
+
     pub(super) fn put_secret(
         &mut self,
         name: SecretName,

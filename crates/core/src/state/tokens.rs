@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
+use imbl::OrdMap;
+
 use super::{Deadline, State};
 use crate::{
-    Allowlist, Effect, Rejection, Role, RoleName, TokenFingerprint, TokenGrant, TokenName, limits,
+    Allowlist, Effect, LogPosition, Rejection, Role, RoleName, TokenFingerprint, TokenGrant,
+    TokenName, codec::ACCESS, limits,
 };
 
 /// How long an ended token stays in the list, in seconds.
@@ -22,6 +25,31 @@ impl State {
             return Err(Rejection::Invalid);
         };
         self.create_token(name, fingerprint, role, None, Allowlist::default(), None)
+    }
+
+    /// Notes whether roles or tokens are others than before a command, whichever it was: so none that changes
+    /// them can be forgotten. Only once there is a record for it: nodes would differ by whether they have
+    /// been through a snapshot. Costs next to nothing for a command that leaves them alone.
+    pub(super) fn note_access(
+        &mut self,
+        at: LogPosition,
+        (roles, tokens): &(
+            OrdMap<RoleName, Arc<Role>>,
+            OrdMap<TokenName, Arc<TokenGrant>>,
+        ),
+    ) {
+        let first = self.access == 0;
+        if self.format >= ACCESS && (first || self.roles != *roles || self.tokens != *tokens) {
+            self.access = at.index;
+        }
+    }
+
+    /// What a write was decided on still holds: no role and no token has changed since (invariant 14).
+    pub(super) fn is_access_of(&self, access: u64) -> Result<(), Rejection> {
+        match self.access() == Some(access) {
+            true => Ok(()),
+            false => Err(Rejection::AccessChanged),
+        }
     }
 
     pub(super) fn create_role(&mut self, name: RoleName, role: Role) -> Result<Effect, Rejection> {

@@ -1,6 +1,7 @@
 //! The state machine: examples per command, properties over command lists, a reference model, and
 //! several states over one log.
 
+mod access;
 mod attempts;
 mod backups;
 mod kv;

@@ -16,6 +16,9 @@ use crate::{
 /// A state with every kind of record in it.
 fn full() -> State {
     let mut sut = Sut::new();
+    sut.ok(Command::RaiseFormat {
+        to: crate::codec::ACCESS,
+    });
     sut.ok(Command::Bootstrap {
         fingerprint: print(1),
     });
@@ -98,6 +101,7 @@ fn kind(record: &[u8]) -> &'static str {
         Record::Restore { .. } => "restore",
         Record::RestorePart { .. } => "restore part",
         Record::Node(..) => "node",
+        Record::Access(_) => "access",
     }
 }
 
@@ -123,10 +127,10 @@ fn every_kind_is_written_in_order() {
         ][..],
         &a[..],
         &b[..],
-        &["node", "end"][..],
+        &["node", "access", "end"][..],
     ];
     assert_eq!(kinds, expected.concat());
-    assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), 14);
+    assert_eq!(kinds.iter().collect::<BTreeSet<_>>().len(), 15);
 }
 
 /// A node that knows neither re-wrap passes nor targets can read everything until there has been one.
@@ -150,10 +154,10 @@ fn records_are_written_in_the_oldest_format_that_holds_them() {
         ("outcome", 3),
     ];
     let turned = [("secret", 2), ("pending", 2)];
-    let node = [("node", 3)];
+    let last = [("node", 3), ("access", 5)];
     assert_eq!(
         newer,
-        [&[("rewrap", 2)][..], &tried, &turned, &node].concat()
+        [&[("rewrap", 2)][..], &tried, &turned, &last].concat()
     );
     let mut never = full();
     never.outcomes = Default::default();
@@ -161,6 +165,7 @@ fn records_are_written_in_the_oldest_format_that_holds_them() {
     never.rewrap = Default::default();
     never.secrets.remove(&secret("secret/z"));
     never.nodes.clear();
+    never.access = 0;
     assert!(formats(&never).iter().all(|(_, format)| *format == 1));
 }
 
@@ -187,7 +192,7 @@ fn a_stream_that_is_cut_doubled_or_out_of_order_is_refused() {
         );
     }
     // A pending version twice, or before the current one.
-    let pending = whole.len() - 3;
+    let pending = whole.len() - 4;
     let mut early = whole.clone();
     early.swap(pending - 1, pending);
     assert_eq!(decode(&early), Err(DecodeError::Malformed));

@@ -213,6 +213,11 @@ impl Model {
                 let version = version.as_ref().map(|new| (new.number, &new.sealed));
                 self.put(name, *cas, change, version, *upsert)
             }
+            // Whether access has changed is for the properties to say; the rest is any write.
+            Command::PutValue { name, version, .. } => {
+                let version = Some((version.number, &version.sealed));
+                self.put(name, None, &SettingsChange::default(), version, false)
+            }
             Command::DeleteSecret { name } => match self.secrets.remove(name.as_str()) {
                 Some(_) => Ok(()),
                 None => Err(Rejection::NotFound),

@@ -3,6 +3,7 @@
 mod leader;
 mod rewraps;
 mod targets;
+mod values;
 
 pub(super) use leader::{Entry, Leader, apply};
 
@@ -11,6 +12,7 @@ use proptest::{collection::vec, prelude::*, sample::select};
 use super::*;
 use rewraps::{any_sealed, rewrap, rewrap_draft};
 use targets::{Turn, turn_draft};
+use values::{Value, value_draft};
 
 pub(super) const SECRETS: [&str; 4] = ["secret/a", "secret/b", "kv/a", "no/mount"];
 pub(super) const TOKENS: [&str; 3] = ["bootstrap-admin", "t", "u"];
@@ -35,6 +37,8 @@ pub(super) enum Draft {
     },
     /// A step of a rotation that is applied to a target.
     Turn(Turn),
+    /// A write that says on which access it was allowed.
+    Value(Value),
     Put {
         name: &'static str,
         cas: Option<i8>,
@@ -57,6 +61,7 @@ impl Draft {
                 new,
             } => rewrap(state, *nth, *off, *stale, new),
             Self::Turn(turn) => turn.command(state),
+            Self::Value(value) => value.command(state),
             Self::EndPass { off, failed } => Command::EndPass {
                 id: state.rewrap().last_id.saturating_add_signed((*off).into()),
                 failed: *failed,
@@ -293,9 +298,10 @@ fn draft() -> impl Strategy<Value = Draft> {
         3 => token_command().prop_map(Draft::Fixed),
         3 => rewrap_draft(),
         3 => turn_draft().prop_map(Draft::Turn),
+        2 => value_draft().prop_map(Draft::Value),
         1 => Just(Draft::Fixed(Command::Form { cluster_id: ClusterId([9; 16]) })),
         1 => super::nodes::node_command().prop_map(Draft::Fixed),
-        1 => (0u8..4).prop_map(|to| Draft::Fixed(Command::RaiseFormat { to })),
+        1 => (0u8..6).prop_map(|to| Draft::Fixed(Command::RaiseFormat { to })),
     ]
 }
 

@@ -68,6 +68,7 @@ fn proposals() -> BTreeMap<String, Vec<Proposal>> {
         .into_iter()
         .chain(newer::commands())
         .chain(variants::restore_commands())
+        .chain(newer::values())
     {
         let file = format!("proposal-{}", variants::command_file(&command));
         files.entry(file).or_default().push(of(vec![command]));
@@ -91,6 +92,10 @@ fn proposals() -> BTreeMap<String, Vec<Proposal>> {
     );
     let newest = values::commands().into_iter().chain(newer::commands());
     files.insert("proposal-batch_3".into(), vec![of(newest.collect())]);
+    files.insert(
+        "proposal-batch_5".into(),
+        vec![of(newer::values()), tried(newer::values())],
+    );
     files
 }
 
@@ -182,8 +187,10 @@ fn a_state_means_what_it_meant() {
     );
     let golden = check_state("state", states::state());
     check_records(&golden, &[0, 1, 2, 3, 4, 5, 6, 7, 8]);
-    let golden = check_state("state-3", newer::state());
+    let golden = check_state("state-3", newer::state(3));
     check_records(&golden, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 13]);
+    let golden = check_state("state-5", newer::state(5));
+    check_records(&golden, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 13, 14]);
 }
 
 /// Which kinds of records a state has, and that it is whole or refused.
@@ -218,7 +225,7 @@ fn no_variant_and_no_file_is_left_out() {
             "{name} has no value"
         );
     }
-    assert_eq!(proposals.len(), variants::COMMANDS.len() + 3);
+    assert_eq!(proposals.len(), variants::COMMANDS.len() + 4);
     assert_eq!(results.len(), variants::APPLIED.len());
     for entry in fs::read_dir(folder()).unwrap() {
         let path = entry.unwrap().path();
@@ -229,7 +236,12 @@ fn no_variant_and_no_file_is_left_out() {
                 known
                     || matches!(
                         file,
-                        "state" | "state-formed" | "state-tried" | "state-restoring" | "state-3"
+                        "state"
+                            | "state-formed"
+                            | "state-tried"
+                            | "state-restoring"
+                            | "state-3"
+                            | "state-5"
                     ),
                 "{file}.hex is of no use"
             );

@@ -1,9 +1,11 @@
 //! What formats after the first two have added: values of their commands, and a state that holds
 //! their records too.
 
-use strongroom_core::{Admission, Command, LogPosition, LogTime, NodeName, State};
+use strongroom_core::{
+    Admission, Command, LogPosition, LogTime, NodeName, State, command::NewVersion,
+};
 
-use super::states;
+use super::{states, values};
 
 fn node(text: &str) -> NodeName {
     NodeName::parse(text).unwrap()
@@ -23,10 +25,23 @@ pub(crate) fn commands() -> Vec<Command> {
     ]
 }
 
-/// The state of the formats before, and a record of each kind since.
-pub(crate) fn state() -> State {
+/// Since format 5.
+pub(crate) fn values() -> Vec<Command> {
+    let value = |number: u64, access| Command::PutValue {
+        name: values::name("secret/db/password"),
+        version: NewVersion {
+            number,
+            sealed: values::sealed(7),
+        },
+        access,
+    };
+    vec![value(1, 1), value(u64::MAX, 300)]
+}
+
+/// The state of the formats before, and a record of each kind in this one.
+pub(crate) fn state(format: u8) -> State {
     let mut state = states::state();
-    let all = [Command::RaiseFormat { to: 3 }]
+    let all = [Command::RaiseFormat { to: format }]
         .into_iter()
         .chain(commands());
     for (index, command) in (100..).zip(all) {

@@ -389,6 +389,7 @@ pub(crate) fn applied() -> Vec<Applied> {
         Rejection::TokenSpent,
         Rejection::Formation,
         Rejection::OutcomeForgotten,
+        Rejection::AccessChanged,
     ];
     let effects = effects.into_iter().map(Applied::Effect);
     effects

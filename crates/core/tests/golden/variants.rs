@@ -10,7 +10,7 @@ use strongroom_core::{
 };
 
 /// The names of all commands' files; `command_file` has the same.
-pub(crate) const COMMANDS: [&str; 31] = [
+pub(crate) const COMMANDS: [&str; 32] = [
     "form",
     "bootstrap",
     "tick",
@@ -42,6 +42,7 @@ pub(crate) const COMMANDS: [&str; 31] = [
     "restore_part",
     "end_restore",
     "admit_node",
+    "put_value",
 ];
 
 pub(crate) fn command_file(command: &Command) -> &'static str {
@@ -77,11 +78,12 @@ pub(crate) fn command_file(command: &Command) -> &'static str {
         Command::RestorePart { .. } => "restore_part",
         Command::EndRestore { .. } => "end_restore",
         Command::AdmitNode { .. } => "admit_node",
+        Command::PutValue { .. } => "put_value",
     }
 }
 
 /// The names of all results' files; `applied_file` has the same.
-pub(crate) const APPLIED: [&str; 16] = [
+pub(crate) const APPLIED: [&str; 17] = [
     "done",
     "secret",
     "token",
@@ -98,6 +100,7 @@ pub(crate) const APPLIED: [&str; 16] = [
     "token_spent",
     "formation",
     "outcome_forgotten",
+    "access_changed",
 ];
 
 pub(crate) fn applied_file(applied: &Applied) -> &'static str {
@@ -121,6 +124,7 @@ pub(crate) fn applied_file(applied: &Applied) -> &'static str {
             Rejection::TokenSpent => "token_spent",
             Rejection::Formation => "formation",
             Rejection::OutcomeForgotten => "outcome_forgotten",
+            Rejection::AccessChanged => "access_changed",
         },
     }
 }
