@@ -1,11 +1,15 @@
 //! From a token to a proof: `Authorized<A>` says that a caller may do A to a target, and is minted
 //! here and nowhere else.
 
+mod here;
+
+pub(crate) use here::Here;
+
 use std::{marker::PhantomData, sync::Arc, time::Instant};
 
 use strongroom_core::{
     Command, Generator, Kind, Rejection, Role, SecretName, State, TargetName, TokenFingerprint,
-    TokenName,
+    TokenGrant, TokenName,
 };
 use strongroom_seal::AdminToken;
 use tracing::Instrument;
@@ -78,6 +82,12 @@ impl Authorized<crate::operation::Update> {
         }
     }
 
+    /// Whether the secret is there and its values are for nobody else to take.
+    pub(crate) fn has_secret_without_target(&self) -> bool {
+        let secret = self.state.secret(&self.target);
+        secret.is_some_and(|secret| secret.settings.kind.target().is_none())
+    }
+
     /// The target of the secret to be changed, if it has one.
     #[must_use]
     pub fn target(&self) -> Option<&TargetName> {
@@ -127,6 +137,9 @@ impl Authorized<crate::operation::DropDeadNode> {
         Self::of_worker(context, "worker/dead-nodes", name, state)
     }
 }
+
+/// A grant and its role.
+type Held<'a> = (&'a Arc<TokenGrant>, &'a Arc<Role>);
 
 /// Proof that the client's address may read.
 pub struct Reader {
@@ -204,7 +217,7 @@ impl Vault {
             Presented::Token(token) => token.fingerprint(),
         };
         let state = self.fresh_state(context).await?;
-        let Some((name, grant)) = state.grant(&fingerprint, self.replica.clock()) else {
+        let Some((name, found)) = self.holder::<A>(context, &state, &fingerprint, target) else {
             // It may be the bootstrap token, which is not taken up yet: no reason to lock out.
             if self.config.bootstrap.is_some() && !state.bootstrap_closed() {
                 return Err(VaultError::Starting);
@@ -212,16 +225,7 @@ impl Vault {
             return Err(self.wrong_token(context));
         };
         *actor = Some(name.clone());
-        let bound = &grant.bound_cidrs;
-        if !bound.is_empty() && !bound.contains(context.client_ip) {
-            return Err(VaultError::AddressNotAllowed);
-        }
-        let role = state
-            .role(&grant.role)
-            .ok_or(VaultError::PermissionDenied)?;
-        if !A::permits(role, target) {
-            return Err(VaultError::PermissionDenied);
-        }
+        let (grant, role) = found?;
         if grant.uses_left.is_some() {
             // In the trail before it is taken: a use that cannot be recorded is not spent.
             let event = Event {
@@ -236,6 +240,25 @@ impl Vault {
         }
         self.last_used.note(name, self.replica.clock());
         Ok((name.clone(), Arc::clone(role), Arc::clone(&state)))
+    }
+
+    /// Whose token this is, and what it may do by this state; `None`: nobody's.
+    fn holder<'a, A: Operation>(
+        &self,
+        context: &RequestContext,
+        state: &'a State,
+        fingerprint: &TokenFingerprint,
+        target: &A::Target,
+    ) -> Option<(&'a TokenName, Result<Held<'a>, VaultError>)> {
+        let (name, grant) = state.grant(fingerprint, self.replica.clock())?;
+        let bound = &grant.bound_cidrs;
+        if !bound.is_empty() && !bound.contains(context.client_ip) {
+            return Some((name, Err(VaultError::AddressNotAllowed)));
+        }
+        let role = state.role(&grant.role);
+        let may = role.filter(|role| A::permits(role, target));
+        let held = may.map(|role| (grant, role));
+        Some((name, held.ok_or(VaultError::PermissionDenied)))
     }
 
     fn wrong_token(&self, context: &RequestContext) -> VaultError {

@@ -3,6 +3,7 @@
 mod behind;
 mod locks;
 mod read;
+mod value;
 mod write;
 
 pub(crate) use locks::NameLocks;

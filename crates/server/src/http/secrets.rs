@@ -176,6 +176,12 @@ pub(super) async fn update(app: Arc<App>, call: Call) -> Answer {
     let name = call.secret_name(PATH)?;
     let mut request: UpdateRequest<'_> = json::parse(&call.body)?;
     let material = Incoming::new(request.value, request.data)?;
+    if request.is_value_alone() {
+        let put = app
+            .vault
+            .put_value(call.context, &call.token, name, material);
+        return Ok(answer::json(StatusCode::OK, &shown::row(&put.await?)));
+    }
     let permit = app
         .vault
         .authorize::<Update>(call.context, &call.token, name)

@@ -179,14 +179,15 @@ impl Vault {
         if payload.is_none() && request.change == SettingsChange::default() {
             return Err(VaultError::invalid("there is nothing to change"));
         }
-        self.audited(&permit, 200, self.do_update(&permit, request, payload))
-            .await
+        let updated = self.do_update(&permit, request.cas, request.change, payload);
+        self.audited(&permit, 200, updated).await
     }
 
-    async fn do_update(
+    pub(crate) async fn do_update(
         &self,
         permit: &Authorized<Update>,
-        request: UpdateSecret<'_>,
+        mut cas: Option<u64>,
+        change: SettingsChange,
         payload: Option<Plaintext>,
     ) -> Result<SecretSummary, VaultError> {
         let name = &permit.target;
@@ -195,17 +196,16 @@ impl Vault {
         }
         let known = permit.state.secret(name).ok_or(VaultError::NotFound)?;
         let mut current = known.current_version;
-        if request.cas.is_some_and(|expected| expected != current) {
+        if cas.is_some_and(|expected| expected != current) {
             // Versions only grow, and the state is linearizable: it cannot match any more, unless
             // the secret was made anew, and then the caller's version is not the one it means.
             return Err(VaultError::VersionMismatch);
         }
-        let target = match &request.change.target {
+        let target = match &change.target {
             Some(changed) => changed.as_ref(),
             None => known.settings.kind.target(),
         };
         let _turn = self.turn(&permit.context, name).await?;
-        let mut cas = request.cas;
         match (target, &payload) {
             (Some(target), Some(payload)) => {
                 // A rotation that comes in between changes what has been proved.
@@ -213,7 +213,7 @@ impl Vault {
                 self.prove_login(&permit.context, name, target, payload)
                     .await?;
             }
-            (Some(_), None) if request.change.target.is_some() => {
+            (Some(_), None) if change.target.is_some() => {
                 return Err(VaultError::invalid(
                     "another target needs data with the username and password that work there",
                 ));
@@ -242,15 +242,32 @@ impl Vault {
             let command = Command::PutSecret {
                 name: name.clone(),
                 cas,
-                change: request.change.clone(),
+                change: change.clone(),
                 version,
                 upsert: false,
             };
             let submitted = self.submit_command(&permit.context, command).await?;
             match submitted.applied {
-                Applied::Rejected(Rejection::VersionTaken { current: taken }) => current = taken,
+                Applied::Rejected(Rejection::VersionTaken { current: taken }) => {
+                    self.takes_values(&permit.context, name).await?;
+                    current = taken;
+                }
                 applied => return summary(applied.into_result()?),
             }
+        }
+    }
+
+    /// Who has written meanwhile may have given the secret a target, which this value was not tried at.
+    async fn takes_values(
+        &self,
+        context: &RequestContext,
+        name: &SecretName,
+    ) -> Result<(), VaultError> {
+        let state = self.fresh_state(context).await?;
+        let secret = state.secret(name).ok_or(VaultError::NotFound)?;
+        match secret.settings.kind.target() {
+            None => Ok(()),
+            Some(_) => Err(VaultError::VersionMismatch),
         }
     }
 

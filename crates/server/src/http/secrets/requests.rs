@@ -138,6 +138,26 @@ pub(super) struct UpdateRequest<'a> {
 }
 
 impl UpdateRequest<'_> {
+    /// Whether it brings a value, and nothing that depends on how the secret stands.
+    pub(super) fn is_value_alone(&self) -> bool {
+        let Self {
+            value,
+            data,
+            cas: None,
+            description: None,
+            grace_period_secs: None,
+            max_versions: None,
+            rotation_interval_secs: None,
+            generator: None,
+            keep_superseded: None,
+            target: None,
+        } = self
+        else {
+            return false;
+        };
+        value.is_some() || data.is_some()
+    }
+
     /// The change of settings, over what the secret has now.
     pub(super) fn change(
         &mut self,
