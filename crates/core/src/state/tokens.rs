@@ -13,6 +13,12 @@ use crate::{
 /// How long an ended token stays in the list, in seconds.
 const ENDED_TOKENS_SHOWN_SECS: u64 = 7 * 86_400;
 
+/// Everything that says what tokens may do.
+pub(super) type Access = (
+    OrdMap<RoleName, Arc<Role>>,
+    OrdMap<TokenName, Arc<TokenGrant>>,
+);
+
 impl State {
     pub(super) fn bootstrap(&mut self, fingerprint: TokenFingerprint) -> Result<Effect, Rejection> {
         if self.admin_token_existed {
@@ -30,14 +36,7 @@ impl State {
     /// Notes whether roles or tokens are others than before a command, whichever it was: so none that changes
     /// them can be forgotten. Only once there is a record for it: nodes would differ by whether they have
     /// been through a snapshot. Costs next to nothing for a command that leaves them alone.
-    pub(super) fn note_access(
-        &mut self,
-        at: LogPosition,
-        (roles, tokens): &(
-            OrdMap<RoleName, Arc<Role>>,
-            OrdMap<TokenName, Arc<TokenGrant>>,
-        ),
-    ) {
+    pub(super) fn note_access(&mut self, at: LogPosition, (roles, tokens): &Access) {
         let first = self.access == 0;
         if self.format >= ACCESS && (first || self.roles != *roles || self.tokens != *tokens) {
             self.access = at.index;
