@@ -55,10 +55,7 @@ async fn a_node_that_is_not_listed_is_let_in_by_command_and_may_move() {
     .await;
     println!("found at its new address after {:?}", began.elapsed());
     for node in nodes.iter().chain([&fourth]) {
-        let view = node.cluster().await;
-        let found = view.nodes.iter().find(|node| node.name == "4").unwrap();
-        assert_eq!(found.address, "second-place");
-        assert!(found.reachable);
+        until_reached_at(node, "4", "second-place").await;
     }
     for node in nodes.iter().chain([&fourth]) {
         node.shutdown().await;
@@ -100,6 +97,20 @@ async fn a_listed_node_may_move_without_the_others_being_told() {
     }
     for node in &nodes {
         node.shutdown().await;
+    }
+}
+
+/// Another node may not have applied yet where it is now.
+async fn until_reached_at(node: &Node, name: &str, address: &str) {
+    let deadline = Instant::now() + WITHIN * 3;
+    loop {
+        let view = node.cluster().await;
+        let found = view.nodes.iter().find(|node| node.name == name).unwrap();
+        if found.address == address && found.reachable {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{view:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
 
