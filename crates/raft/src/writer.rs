@@ -25,6 +25,9 @@ const GROUP_BYTES: usize = 4 * 1024 * 1024;
 /// Rows removed at a time when purging, with nothing else to do. Each weighs a chunk at most: together
 /// they stay below what makes a barrier of its own.
 const PURGE_ROWS: usize = 15;
+/// How long nothing has to be written before that is so. Rows make barriers, and whoever writes between two
+/// others' entries would wait for them.
+const PURGE_PAUSE: Duration = Duration::from_millis(10);
 /// Rows removed for each row written, so that purging keeps up with writers that never rest.
 const PURGE_PER_ROW: usize = 2;
 /// How long a lazy write may wait for a barrier of another's.
@@ -261,18 +264,14 @@ impl Loop {
 
     /// All that waits, up to a limit. Empty when there is only background work; `None` at the end.
     fn next_group(&self) -> Option<Vec<Request>> {
-        let first = if self.purging.is_some() {
-            match self.queue.try_recv() {
-                Ok(request) => Some(request),
-                Err(mpsc::TryRecvError::Empty) => None,
-                Err(mpsc::TryRecvError::Disconnected) => return self.last_group(),
-            }
-        } else {
-            match self.queue.recv_timeout(LAZY_DELAY) {
-                Ok(request) => Some(request),
-                Err(mpsc::RecvTimeoutError::Timeout) => None,
-                Err(mpsc::RecvTimeoutError::Disconnected) => return self.last_group(),
-            }
+        let patience = match self.purging {
+            Some(_) => PURGE_PAUSE,
+            None => LAZY_DELAY,
+        };
+        let first = match self.queue.recv_timeout(patience) {
+            Ok(request) => Some(request),
+            Err(mpsc::RecvTimeoutError::Timeout) => None,
+            Err(mpsc::RecvTimeoutError::Disconnected) => return self.last_group(),
         };
         // Taken before the queue is emptied: all entries up to it are in the queue by now, if not written.
         let committed = lock(&self.committed).take();

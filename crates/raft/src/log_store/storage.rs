@@ -197,11 +197,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let point = postcard::to_stdvec(&upto)
             .map_err(|e| StorageIoError::write_logs(AnyError::new(&e)))?;
         let mut window = self.window();
-        window.purge(upto);
+        let purged = window.purge(upto);
         self.shared.writer.submit_lazily(vec![Change::Purge {
             upto: upto.index,
             point,
         }]);
+        drop(window);
+        tokio::task::spawn_blocking(move || purged.let_go());
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What the log holds, in memory: every entry's length, and the newest entries themselves.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, ops::Range, thread, time::Duration};
 
 use openraft::AnyError;
 
@@ -17,6 +17,23 @@ struct Cached {
     length: u32,
     /// The number of the append that brought it.
     append: u64,
+}
+
+/// Entries that the log no longer holds.
+#[derive(Default)]
+pub(super) struct Purged(VecDeque<Cached>);
+
+impl Purged {
+    /// Lets go of them a few at a time: all are some 10 ms of work, with zeroizing, that nobody waits for.
+    /// Blocks.
+    pub(super) fn let_go(mut self) {
+        const AT_ONCE: usize = 64;
+        const PAUSE: Duration = Duration::from_millis(1);
+        while !self.0.is_empty() {
+            self.0.drain(..self.0.len().min(AT_ONCE));
+            thread::sleep(PAUSE);
+        }
+    }
 }
 
 /// Which entries the log holds. The newest are at hand; the others are read from disk.
@@ -148,10 +165,12 @@ impl Window {
         self.last = last;
     }
 
-    /// Removes the entries up to `upto`, which need not be held.
-    pub(super) fn purge(&mut self, upto: LogId) {
+    /// Removes the entries up to `upto`, which need not be held. Gives back what was in memory of them:
+    /// letting go of megabytes takes long, and need not be done while the log waits.
+    #[must_use]
+    pub(super) fn purge(&mut self, upto: LogId) -> Purged {
         if self.purged >= Some(upto) {
-            return;
+            return Purged::default();
         }
         self.purged = Some(upto);
         while self.first <= upto.index {
@@ -162,18 +181,14 @@ impl Window {
             self.before = end;
             self.first += 1;
         }
-        while self
-            .cache
-            .front()
-            .is_some_and(|cached| cached.entry.log_id.index <= upto.index)
-        {
-            if let Some(cached) = self.cache.pop_front() {
-                self.cache_bytes -= u64::from(cached.length);
-            }
-        }
+        let goes = |cached: &Cached| cached.entry.log_id.index <= upto.index;
+        let kept = self.cache.split_off(self.cache.partition_point(goes));
+        let gone = std::mem::replace(&mut self.cache, kept);
+        self.cache_bytes -= gone.iter().map(|c| u64::from(c.length)).sum::<u64>();
         if self.ends.is_empty() {
             self.last = None;
         }
+        Purged(gone)
     }
 
     /// The part of `range` that is held.
@@ -256,7 +271,7 @@ mod tests {
             ),
             (1000, 300, 0)
         );
-        window.purge(log_id(1, 1, 4));
+        drop(window.purge(log_id(1, 1, 4)));
         assert_eq!(
             (
                 window.bytes_from(0),
@@ -268,7 +283,7 @@ mod tests {
         window.truncate(9, Some(log_id(1, 1, 8)));
         assert_eq!(window.bytes_from(0), 400);
         assert_eq!(window.last(), Some(log_id(1, 1, 8)));
-        window.purge(log_id(1, 1, 20));
+        drop(window.purge(log_id(1, 1, 20)));
         assert_eq!(
             (window.bytes_from(0), window.last(), window.next()),
             (0, None, 21)
@@ -327,7 +342,7 @@ mod tests {
             .unwrap();
         assert_eq!(end(&window, 5), Some(3));
         assert_eq!(window.durable_end(6), Some(log_id(2, 1, 4)));
-        window.purge(log_id(2, 1, 4));
+        drop(window.purge(log_id(2, 1, 4)));
         assert_eq!(end(&window, 0), Some(4));
     }
 }
