@@ -15,7 +15,7 @@ use crate::{
     formats::everybody_decodes,
     node::Inner,
     proposer::ProposeError,
-    types::{NodeId, Peer, RaftMetrics, ServerState},
+    types::{NodeId, Peer, RaftServerMetrics, ServerState},
     wire::TransportError,
 };
 
@@ -251,8 +251,10 @@ impl Inner {
 
     /// Returns once another leader has been known for so long that the one before will not answer.
     async fn superseded(&self, known: (Option<NodeId>, u64)) {
-        let mut metrics = self.raft.metrics();
-        let other = |now: &RaftMetrics| now.current_leader.is_some() && now.current_term != known.1;
+        let mut metrics = self.raft.server_metrics();
+        let other = |now: &RaftServerMetrics| {
+            now.current_leader.is_some() && now.vote.leader_id.term != known.1
+        };
         if metrics.wait_for(other).await.is_err() {
             return std::future::pending().await;
         }

@@ -12,7 +12,7 @@ use crate::{
     gathering::gather,
     leading::LAST_WORDS,
     machine::View,
-    types::{Raft, RaftMetrics, ServerState, position},
+    types::{Raft, RaftServerMetrics, ServerState, position},
 };
 
 /// Why the leader's side has no result.
@@ -133,8 +133,11 @@ async fn propose_batch(raft: &Raft, view: &View, batch: Vec<Waiting>, commits: &
 /// Returns once this node has not led in `term` for so long that what it proposed then is answered, or
 /// never will be.
 async fn leads_no_more(raft: &Raft, term: u64) {
-    let mut metrics = raft.metrics();
-    let other = |now: &RaftMetrics| now.state != ServerState::Leader || now.current_term != term;
+    // Of the other metrics there are new ones several times for each entry.
+    let mut metrics = raft.server_metrics();
+    let other = |now: &RaftServerMetrics| {
+        now.state != ServerState::Leader || now.vote.leader_id.term != term
+    };
     // An error: Raft has stopped, and answers nothing more either.
     let _ = metrics.wait_for(other).await;
     tokio::time::sleep(LAST_WORDS).await;

@@ -59,5 +59,6 @@ pub fn position(id: &LogId) -> LogPosition {
 pub(crate) type Raft = openraft::Raft<TypeConfig>;
 /// What openraft tells of itself.
 pub(crate) type RaftMetrics = openraft::RaftMetrics<NodeId, Peer>;
+pub(crate) type RaftServerMetrics = openraft::metrics::RaftServerMetrics<NodeId, Peer>;
 /// What a node is doing.
 pub(crate) use openraft::ServerState;
