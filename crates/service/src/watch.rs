@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use strongroom_core::{Secret, SecretName};
+use strongroom_core::{Secret, SecretName, State};
 use tokio::sync::{Notify, watch};
 
 use crate::{
@@ -28,6 +28,8 @@ const ROUND: Duration = Duration::from_secs(1);
 pub(crate) struct Watches {
     names: Mutex<HashMap<SecretName, Weak<Notify>>>,
     over: watch::Sender<bool>,
+    /// Told of each who comes to wait.
+    came: Arc<Notify>,
 }
 
 impl Watches {
@@ -123,6 +125,7 @@ impl Vault {
     ) -> Result<bool, VaultError> {
         let notify = self.watches.subscribe(name);
         let mut over = self.watches.over.subscribe();
+        self.watches.came.notify_one();
         let newer = async {
             loop {
                 let mut woken = std::pin::pin!(notify.notified());
@@ -155,16 +158,22 @@ impl Vault {
     }
 }
 
-/// Follows what is applied.
+/// Follows what is applied, while anybody waits: nobody mostly does, and each write would wake it.
 pub(crate) async fn worker(weak: Weak<Vault>) {
-    let mut seen = None;
+    let mut seen: Option<Arc<State>> = None;
     loop {
         let Some(vault) = weak.upgrade() else { return };
+        if vault.waits() == 0 {
+            let came = Arc::clone(&vault.watches.came);
+            drop(vault);
+            seen = None;
+            // In vain: it looks whether the vault is still there.
+            let _ = tokio::time::timeout(ROUND, came.notified()).await;
+            continue;
+        }
         let replica = Arc::clone(&vault.replica);
         drop(vault);
-        let position = seen
-            .as_ref()
-            .and_then(|state: &Arc<strongroom_core::State>| state.position());
+        let position = seen.as_ref().and_then(|state| state.position());
         let state = replica.next_state(position, ROUND).await;
         let Some(vault) = weak.upgrade() else { return };
         match &seen {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use strongroom_core::{Replica, SecretName, State, TargetName};
+use strongroom_core::{LogPosition, Replica, SecretName, State, TargetName};
 use tokio::task::JoinSet;
 
 use super::{
@@ -17,6 +17,8 @@ use crate::{error::VaultError, rounds::Worker, vault::Vault};
 
 /// How long the worker waits for a change before it looks again.
 const ROUND: Duration = Duration::from_secs(1);
+/// Between two looks at least: it is woken by every write, and hardly any begins a rotation.
+const SETTLE: Duration = Duration::from_millis(10);
 /// Rotations carried out side by side: one whose target hangs delays few others.
 const SIDE_BY_SIDE: usize = 16;
 /// Of these, what one target may take.
@@ -101,6 +103,12 @@ impl Work {
     }
 }
 
+/// What is applied after `seen`, not sooner than after [`SETTLE`].
+async fn next_look(replica: &dyn Replica, seen: Option<LogPosition>) -> Arc<State> {
+    tokio::time::sleep(SETTLE).await;
+    replica.next_state(seen, ROUND).await
+}
+
 pub(crate) async fn worker(weak: Weak<Vault>) {
     let (mut leadership, mut work) = (Leadership::default(), Work::default());
     let mut seen = None;
@@ -113,7 +121,7 @@ pub(crate) async fn worker(weak: Weak<Vault>) {
         }
         drop(vault);
         tokio::select! {
-            state = replica.next_state(seen, ROUND) => seen = state.position(),
+            state = next_look(&*replica, seen) => seen = state.position(),
             Some(ended) = work.running.join_next() => match ended {
                 Ok(ended) => work.note(ended),
                 Err(error) => {
