@@ -1,6 +1,8 @@
 //! Requests that may be tried more than once: what came of one is kept for a while, so that a second
 //! try finds it instead of doing it again.
 
+use std::sync::Arc;
+
 use imbl::{OrdMap, OrdSet};
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +32,8 @@ pub(crate) struct Outcome {
 /// What the newest requests did. Bounded in number and in bytes; the oldest are forgotten first.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct Outcomes {
-    by_request: OrdMap<RequestId, Outcome>,
+    /// Shared, since a map that changes copies the neighbours as well.
+    by_request: OrdMap<RequestId, Arc<Outcome>>,
     /// Derived: the oldest first.
     order: OrdSet<(u64, RequestId)>,
     /// Derived: the weight of all.
@@ -49,12 +52,12 @@ impl Outcomes {
     }
 
     pub(crate) fn get(&self, request: &RequestId) -> Option<&Outcome> {
-        self.by_request.get(request)
+        self.by_request.get(request).map(Arc::as_ref)
     }
 
     /// The oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&RequestId, &Outcome)> {
-        let found = |(_, request)| Some((request, self.by_request.get(request)?));
+        let found = |(_, request)| Some((request, self.get(request)?));
         self.order
             .iter()
             .map(|(at, request)| (at, request))
@@ -76,7 +79,7 @@ impl Outcomes {
         if self.by_request.contains_key(&request) {
             return false;
         }
-        self.by_request.insert(request, outcome);
+        self.by_request.insert(request, Arc::new(outcome));
         self.order.insert((index, request));
         self.weight += added;
         while self.by_request.len() > limits::OUTCOMES || self.weight > limits::OUTCOME_BYTES {
