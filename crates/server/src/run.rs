@@ -63,13 +63,10 @@ pub fn run(
     stop: watch::Receiver<bool>,
     announce: impl FnOnce(&str) + Send,
 ) -> Result<(), RunError> {
-    let api = runtime(
-        "api",
-        std::thread::available_parallelism()
-            .map_or(2, usize::from)
-            .max(2),
-    )?;
-    let raft = runtime("raft", 2)?;
+    let processors = std::thread::available_parallelism().map_or(2, usize::from);
+    let api = runtime("api", processors.max(2))?;
+    // Where there are two processors, a second thread for Raft would only pass work to and fro.
+    let raft = runtime("raft", if processors > 2 { 2 } else { 1 })?;
     let result = api.block_on(start(settings, stop, announce, &raft));
     raft.shutdown_timeout(Duration::from_secs(5));
     api.shutdown_timeout(Duration::from_secs(5));
