@@ -94,10 +94,11 @@ fn hash(token: &[u8]) -> TokenFingerprint {
 }
 
 /// SHA-256 works on a copy of the token on the stack and leaves it there (`sha2` 0.10 zeroizes
-/// nothing): what is called next from the same place lies on top of it, and overwrites it.
+/// nothing): what is called next from the same place lies on top of it, and overwrites it. By words: each
+/// write is made for sure, and 4,096 of them took as long as all the rest of a token's check.
 #[inline(never)]
 fn clean_stack() {
-    let mut above = [0u8; 4_096];
+    let mut above = [0u64; 512];
     above.zeroize();
     std::hint::black_box(&above);
 }
