@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     STALL,
     record::Entry,
-    writer::{Outcome, Request},
+    writer::{Answer, Outcome, Request},
 };
 
 /// Records that travel together at most.
@@ -26,8 +26,8 @@ pub(super) struct Gathering(Mutex<Option<Open>>);
 
 struct Open {
     records: Vec<Entry>,
-    /// The records' places in the queue.
-    places: Vec<OwnedSemaphorePermit>,
+    /// The records' places in the queue, as one, so that all are given back at once.
+    places: Option<OwnedSemaphorePermit>,
     /// Who waits for each.
     waiting: Vec<oneshot::Sender<Outcome>>,
     queue: Sender<Request>,
@@ -36,14 +36,14 @@ struct Open {
 /// Some that were handed over: who waits, and what the writer will say.
 struct HandedOver {
     waiting: Vec<oneshot::Sender<Outcome>>,
-    outcomes: oneshot::Receiver<Vec<Outcome>>,
+    answer: oneshot::Receiver<Answer>,
 }
 
 impl Gathering {
     pub(super) fn new(queue: Sender<Request>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Some(Open {
             records: Vec::new(),
-            places: Vec::new(),
+            places: None,
             waiting: Vec::new(),
             queue,
         }))))
@@ -60,7 +60,10 @@ impl Gathering {
         let sets_out = match &mut *self.lock() {
             Some(open) => {
                 open.records.push(record);
-                open.places.push(place);
+                match &mut open.places {
+                    Some(places) => places.merge(place),
+                    none => *none = Some(place),
+                }
                 open.waiting.push(waits);
                 open.records.len() % MANY == 1
             }
@@ -92,17 +95,25 @@ impl Open {
     fn hand_over(&mut self) -> Vec<HandedOver> {
         let mut handed_over = Vec::with_capacity(1);
         while !self.records.is_empty() {
-            let (reply, outcomes) = oneshot::channel();
+            let (reply, answer) = oneshot::channel();
+            let records = first_of(&mut self.records);
+            let places = match self.records.is_empty() {
+                true => self.places.take(),
+                false => self
+                    .places
+                    .as_mut()
+                    .and_then(|all| all.split(records.len())),
+            };
             let request = Request {
-                records: first_of(&mut self.records),
-                places: first_of(&mut self.places),
+                records,
+                places,
                 reply,
             };
             // Without a writer the reply is dropped with the request, and everybody hears of that.
             let _ = self.queue.send(request);
             handed_over.push(HandedOver {
                 waiting: first_of(&mut self.waiting),
-                outcomes,
+                answer,
             });
         }
         handed_over
@@ -136,10 +147,10 @@ impl Handing {
         let handed_over = self.hand_over();
         let answered = timeout(STALL, async {
             for these in handed_over {
-                let outcomes = these.outcomes.await.unwrap_or_default();
-                for (waits, outcome) in these.waiting.into_iter().zip(outcomes) {
+                let answer = these.answer.await.unwrap_or_default();
+                for (waits, outcome) in these.waiting.into_iter().zip(&answer.outcomes) {
                     // Whoever asked may have gone; the record stays.
-                    let _ = waits.send(outcome);
+                    let _ = waits.send(*outcome);
                 }
             }
         });

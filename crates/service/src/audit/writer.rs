@@ -35,9 +35,19 @@ pub(super) type Outcome = Result<Seq, AuditUnavailable>;
 pub(super) struct Request {
     pub(super) records: Vec<Entry>,
     /// Their places in the queue, given back when they are answered.
-    pub(super) places: Vec<OwnedSemaphorePermit>,
-    /// Hears what came of each, in their order.
-    pub(super) reply: oneshot::Sender<Vec<Outcome>>,
+    pub(super) places: Option<OwnedSemaphorePermit>,
+    pub(super) reply: oneshot::Sender<Answer>,
+}
+
+/// What the writer answers.
+#[derive(Default)]
+pub(super) struct Answer {
+    /// What came of each record, in their order.
+    pub(super) outcomes: Vec<Outcome>,
+    /// The records, to be let go of where they were made: memory that one thread takes and another gives
+    /// back makes each of them wait for the other.
+    #[expect(dead_code, reason = "held to be dropped by whoever gets it")]
+    pub(super) records: Vec<Entry>,
 }
 
 /// What the writer shows to everybody else.
@@ -163,13 +173,14 @@ impl<D: Disk> Writer<D> {
             self.shared.records.fetch_add(count, Ordering::Relaxed);
             self.shared.batches.fetch_add(1, Ordering::Relaxed);
         }
-        for (Request { reply, places, .. }, outcomes) in answers {
+        for (request, outcomes) in answers {
+            let (reply, records) = (request.reply, request.records);
             // Refused without a word: whoever waits hears that nothing will come.
             if !failed {
                 // Nobody may be there to hear it; the records stay.
-                let _ = reply.send(outcomes);
+                let _ = reply.send(Answer { outcomes, records });
             }
-            drop(places);
+            drop(request.places);
         }
         outcome
     }
