@@ -145,3 +145,44 @@ async fn what_the_leader_does_not_have_on_its_disk_is_committed_nowhere() {
     disks[led].heal();
     cluster.assert_equal("").await;
 }
+
+/// What openraft tells of a commit comes before the leader's disk has the entry, where others' are quicker, and
+/// so tells nothing. Followers hear of it once it may be told, and not with the next heartbeat.
+#[tokio::test(flavor = "multi_thread")]
+async fn followers_hear_of_a_write_once_the_leader_has_it() {
+    const WRITES: usize = 15;
+    /// A heartbeat comes every 250 ms: without being told, three of four are later.
+    const LATE: Duration = Duration::from_millis(60);
+    let _turn = alone().await;
+    let mut cluster = Cluster::prepare(3, &[]);
+    let scratch = cluster.dir.path().to_owned();
+    let install = |node: &mut Node| {
+        let dir = node.data_dir.join("log");
+        FailingDisk::install(node, &scratch, &dir)
+    };
+    let disks: Vec<FailingDisk> = cluster.nodes.iter_mut().map(install).collect();
+    cluster.nodes.iter_mut().for_each(Node::start);
+    cluster.wait_ready().await;
+    let led = cluster.leader().await;
+    let admin = cluster.admin(led);
+    let made = json!({"name": "a", "value": "0"});
+    admin.post("/v1/secrets", made).await.expect(201);
+    disks[led].slow_down(Duration::from_millis(30));
+    let follower = cluster.nodes[(led + 1) % 3].api();
+    let mut lags = Vec::new();
+    for n in 1..=WRITES {
+        let value = json!({"value": n.to_string()});
+        admin.put("/v1/secrets/a", value).await.expect(200);
+        let began = Instant::now();
+        while follower.get("/v1/secrets/a").await.expect(200).json["value"] != n.to_string() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        lags.push(began.elapsed());
+        // Not in step with heartbeats.
+        tokio::time::sleep(Duration::from_millis(37 * (n as u64 % 7))).await;
+    }
+    let late = lags.iter().filter(|lag| **lag > LATE).count();
+    println!("a follower shows a write after {lags:?}");
+    assert!(late < WRITES / 2, "{late} of {WRITES} later than {LATE:?}");
+    disks[led].heal();
+}

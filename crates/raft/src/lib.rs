@@ -1,7 +1,7 @@
 //! Agreement and durability: openraft and sled behind core's `Replica` port.
 //!
 //! Nothing here knows plaintext, keys, the HTTP API or who may do what. sled is named in `durable.rs`
-//! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `incoming`, `formation`, `joining`,
+//! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `telling`, `incoming`, `formation`, `joining`,
 //! `membership`, `removal`, `voters`, `election`, `upkeep`, `meters`; then the store:
 //! `durable`, `writer`, `mark`, `log_store`, `machine`, `snapshot_files`; then trouble: `damage`, `epoch`,
 //! `recover`.
@@ -47,6 +47,7 @@ mod serving;
 pub mod snapshot_codec;
 pub mod snapshot_files;
 mod store;
+mod telling;
 pub mod types;
 mod upkeep;
 mod view;

@@ -28,6 +28,7 @@ use tokio::task::JoinHandle;
 use crate::{
     log_store::LogStore,
     snapshot_files::{self, SnapshotFiles},
+    telling::Telling,
     types::{LogId, NodeId, Peer, Snapshot, TypeConfig, Vote},
     wire::{self, Addressed, Rpc, Transport, TransportError},
 };
@@ -104,6 +105,7 @@ pub(crate) struct Network {
     pub(crate) addresses: AddressBook,
     pub(crate) snapshots: Arc<SnapshotFiles>,
     pub(crate) log: LogStore,
+    pub(crate) telling: Arc<Telling>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -117,6 +119,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             target,
             snapshots: Arc::clone(&self.snapshots),
             log: self.log.clone(),
+            telling: Arc::clone(&self.telling),
             sending: None,
         }
     }
@@ -130,6 +133,7 @@ pub(crate) struct Connection {
     target: NodeId,
     snapshots: Arc<SnapshotFiles>,
     log: LogStore,
+    telling: Arc<Telling>,
     sending: Option<Sending>,
 }
 
@@ -241,7 +245,8 @@ impl RaftNetwork<TypeConfig> for Connection {
             return Err(Unreachable::new(&stalled).into());
         }
         // openraft counts this node's own disk from the start (invariant 28).
-        rpc.leader_commit = rpc.leader_commit.min(self.log.durable_end());
+        let durable = self.log.durable_end();
+        rpc.leader_commit = self.telling.lower(self.target, rpc.leader_commit, durable);
         self.append(rpc).await
     }
 

@@ -28,6 +28,7 @@ use crate::{
     proposer::Proposer,
     read_index::ReadIndex,
     store::{OpenError, Store},
+    telling::Telling,
     types::{NodeId, Peer, Raft},
     voters::Heard,
     wire::{self, NodeStatus, Rpc, Transport, TransportError},
@@ -103,6 +104,8 @@ pub(crate) struct Inner {
     pub(crate) read_index: ReadIndex,
     /// The leader's, wherever it is.
     pub(crate) leaders_read_index: OnceLock<ReadIndex>,
+    /// What the others were told of what is committed.
+    pub(crate) telling: Arc<Telling>,
     /// Whether it belonged to a cluster when it started.
     pub(crate) has_a_past: bool,
     pub(crate) epoch: Epoch,
@@ -171,11 +174,13 @@ impl Node {
             let laid_down = store.log().lay_down_lead(vote).await;
             laid_down.map_err(|error| StartError::Raft(error.to_string()))?;
         }
+        let telling = Arc::<Telling>::default();
         let network = Network {
             transport: Arc::clone(&transport),
             addresses: addresses.clone(),
             snapshots: store.snapshots(),
             log: store.log(),
+            telling: Arc::clone(&telling),
         };
         let raft_config = raft_config().map_err(|error| StartError::Raft(error.to_string()))?;
         let raft = Raft::new(
@@ -198,6 +203,7 @@ impl Node {
             store,
             addresses,
             transport,
+            telling,
             has_a_past,
             epoch: Epoch::begin(own),
             caught_up: AtomicBool::new(false),
@@ -227,6 +233,7 @@ impl Node {
         crate::formats::start(&inner);
         crate::membership::start(&inner);
         epoch::start(&inner);
+        crate::telling::start(&inner);
         crate::upkeep::start(&inner);
         crate::voters::start(&inner);
         crate::meters::start(&inner);
