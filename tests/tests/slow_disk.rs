@@ -171,10 +171,11 @@ async fn followers_hear_of_a_write_once_the_leader_has_it() {
     let follower = cluster.nodes[(led + 1) % 3].api();
     let mut lags = Vec::new();
     for n in 1..=WRITES {
-        let value = json!({"value": n.to_string()});
+        let written = n.to_string();
+        let value = json!({"value": written});
         admin.put("/v1/secrets/a", value).await.expect(200);
         let began = Instant::now();
-        while follower.get("/v1/secrets/a").await.expect(200).json["value"] != n.to_string() {
+        while follower.get("/v1/secrets/a").await.expect(200).json["value"] != written {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         lags.push(began.elapsed());
