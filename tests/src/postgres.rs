@@ -181,6 +181,14 @@ impl Postgres {
         child.wait().ok();
     }
 
+    /// Sends the process that takes connections a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = self.child.as_ref().expect("it runs").id();
+        let pid = i32::try_from(id).ok();
+        let pid = pid.and_then(rustix::process::Pid::from_raw).expect("a pid");
+        rustix::process::kill_process(pid, signal).expect("a live process");
+    }
+
     /// Everything it has logged: every statement among it.
     pub fn log(&self) -> String {
         let log = fs::read(self.dir.path().join("log"));

@@ -15,6 +15,7 @@ mod trouble;
 
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use strongroom_tests::{
     alone,
@@ -224,6 +225,40 @@ async fn a_target_may_come_later_and_go() {
     let turned = rotate(&api).await.unwrap().expect(200);
     assert_ne!(turned.json["data"]["password"], password.as_str());
     assert!(setup.postgres.lets_in(USER, &password).await, "left alone");
+}
+
+/// Invariant 17. While a secret gets its target, which takes a login there, others write values for it as if it
+/// had none: by the time of their turn it has, and theirs is tried there as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_that_waited_while_the_secret_got_a_target_is_tried_there() {
+    let setup = Setup::start(1, &[]).await;
+    let api = setup.cluster.admin(0);
+    let plain = json!({
+        "name": NAME, "kind": "automatic", "rotation_interval_secs": 86_400, "value": "v",
+    });
+    api.post("/v1/secrets", plain).await.expect(201);
+    setup.postgres.signal(Signal::STOP);
+    let put = |body: Value| {
+        let api = api.clone();
+        tokio::spawn(async move { api.put(PATH, body).await })
+    };
+    let data =
+        |password: &str| json!({"username": USER, "password": password, "host": "db.example"});
+    let first = put(json!({"target": "orders", "data": data(FIRST)}));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let wrong = [
+        json!({"data": data("wrong")}),
+        json!({"data": data("wrong"), "description": "d"}),
+    ];
+    let others = wrong.map(put);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    setup.postgres.signal(Signal::CONT);
+    assert_eq!(first.await.unwrap().expect(200).json["version"], 2);
+    for other in others {
+        let refused = other.await.unwrap();
+        assert!(matches!(refused.status, 400 | 409), "{}", refused.text);
+    }
+    assert_eq!(setup.read(0).await, (2, FIRST.to_owned()));
 }
 
 /// It may have happened: nobody is told a password until it is known which one works.

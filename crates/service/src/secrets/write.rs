@@ -1,8 +1,10 @@
 //! Writing secrets: seal for the next version number, replicate, and seal again if the number was
 //! taken meanwhile.
 
+use std::sync::Arc;
+
 use strongroom_core::{
-    Applied, Command, Effect, Generator, Kind, Rejection, SealedVersion, SecretName,
+    Applied, Command, Effect, Generator, Kind, Rejection, SealedVersion, Secret, SecretName,
     SecretSettings, SecretSummary, command::NewVersion, limits, secret::SettingsChange,
 };
 use strongroom_seal::{Binding, Plaintext, generate_value, seal};
@@ -201,11 +203,16 @@ impl Vault {
             // the secret was made anew, and then the caller's version is not the one it means.
             return Err(VaultError::VersionMismatch);
         }
+        let _turn = self.turn(&permit.context, name).await?;
+        // Writers before us at this node have moved it on, or given it a target.
+        let local = self.replica.local()?;
+        let moved_on = |newer: &&Arc<Secret>| cas.is_none() && newer.current_version >= current;
+        let newest = local.secret(name).filter(moved_on).unwrap_or(known);
+        current = newest.current_version;
         let target = match &change.target {
             Some(changed) => changed.as_ref(),
-            None => known.settings.kind.target(),
+            None => newest.settings.kind.target(),
         };
-        let _turn = self.turn(&permit.context, name).await?;
         match (target, &payload) {
             (Some(target), Some(payload)) => {
                 // A rotation that comes in between changes what has been proved.
@@ -219,14 +226,6 @@ impl Vault {
                 ));
             }
             _ => {}
-        }
-        if payload.is_some() && cas.is_none() {
-            // Writers before us at this node have moved it on.
-            current = self
-                .replica
-                .local()?
-                .secret(name)
-                .map_or(current, |s| s.current_version.max(current));
         }
         loop {
             let version = match &payload {
@@ -249,7 +248,9 @@ impl Vault {
             let submitted = self.submit_command(&permit.context, command).await?;
             match submitted.applied {
                 Applied::Rejected(Rejection::VersionTaken { current: taken }) => {
-                    self.takes_values(&permit.context, name).await?;
+                    if change.target.is_none() {
+                        self.takes_values(&permit.context, name).await?;
+                    }
                     current = taken;
                 }
                 applied => return summary(applied.into_result()?),
