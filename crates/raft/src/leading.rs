@@ -142,7 +142,8 @@ impl Inner {
                         return Err(SubmitError::Unknown);
                     }
                     // The first try may still be on its way, and find the state otherwise. Versions
-                    // only grow, and so does access, so these stay refused.
+                    // only grow, and so do access and time; and a target comes with a version.
+                    // So these stay refused.
                     (Applied::Rejected(rejection), _)
                         if in_doubt
                             && !matches!(

@@ -208,7 +208,7 @@ impl Connection {
 
     /// The answer to the same entries if they are on their way already, else to what is sent now.
     /// Cancelling it cancels no sending.
-    async fn append(&mut self, rpc: AppendEntriesRequest<TypeConfig>) -> Appended {
+    async fn append(&mut self, mut rpc: AppendEntriesRequest<TypeConfig>) -> Appended {
         let what = Extent::of(&rpc);
         if let Some(sending) = &mut self.sending {
             let answer = (&mut sending.answer).await;
@@ -218,6 +218,9 @@ impl Connection {
                 return answer;
             }
         }
+        // openraft counts this node's own disk from the start (invariant 28).
+        let durable = self.log.durable_end();
+        rpc.leader_commit = self.telling.lower(self.target, rpc.leader_commit, durable);
         let (transport, address) = (Arc::clone(&self.transport), self.address().to_owned());
         let target = self.target;
         let Some(what) = what else {
@@ -237,16 +240,13 @@ impl Connection {
 impl RaftNetwork<TypeConfig> for Connection {
     async fn append_entries(
         &mut self,
-        mut rpc: AppendEntriesRequest<TypeConfig>,
+        rpc: AppendEntriesRequest<TypeConfig>,
         _option: RPCOption,
     ) -> Appended {
         if self.log.is_stalled() {
             let stalled = AnyError::error("this node's own disk does not answer");
             return Err(Unreachable::new(&stalled).into());
         }
-        // openraft counts this node's own disk from the start (invariant 28).
-        let durable = self.log.durable_end();
-        rpc.leader_commit = self.telling.lower(self.target, rpc.leader_commit, durable);
         self.append(rpc).await
     }
 
