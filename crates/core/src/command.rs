@@ -279,7 +279,8 @@ pub enum Command {
         admission: Admission,
     },
     /// Adds a version to a secret without a target, as [`Command::PutSecret`] does, unless what tokens may do
-    /// has changed since it was decided that the caller may: then it is to be decided anew.
+    /// has changed since it was decided that the caller may, or the token has expired: then it is to be decided
+    /// anew.
     PutValue {
         /// Its name.
         name: SecretName,
@@ -287,6 +288,8 @@ pub enum Command {
         version: NewVersion,
         /// [`State::access`](crate::State::access) of the state on which that was decided.
         access: u64,
+        /// When the caller's token expires: from then on it is refused as well.
+        until: Option<LogTime>,
     },
 }
 

@@ -216,8 +216,9 @@ impl State {
                 name,
                 version,
                 access,
+                until,
             } => {
-                self.is_access_of(access)?;
+                self.is_access_of(access, until)?;
                 self.has_no_target(&name)?;
                 let change = SettingsChange::default();
                 self.put_secret(name, None, &change, Some(version), false)

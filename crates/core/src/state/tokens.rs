@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use imbl::OrdMap;
+use imbl::{OrdMap, ordmap::DiffItem};
 
 use super::{Deadline, State};
 use crate::{
-    Allowlist, Effect, LogPosition, Rejection, Role, RoleName, TokenFingerprint, TokenGrant,
-    TokenName, codec::ACCESS, limits,
+    Allowlist, Effect, LogPosition, LogTime, Rejection, Role, RoleName, TokenFingerprint,
+    TokenGrant, TokenName, codec::ACCESS, limits,
 };
 
 /// How long an ended token stays in the list, in seconds.
@@ -38,14 +38,21 @@ impl State {
     /// been through a snapshot. Costs next to nothing for a command that leaves them alone.
     pub(super) fn note_access(&mut self, at: LogPosition, (roles, tokens): &Access) {
         let first = self.access == 0;
-        if self.format >= ACCESS && (first || self.roles != *roles || self.tokens != *tokens) {
+        let same = || self.roles == *roles && tokens.diff(&self.tokens).all(only_used);
+        if self.format >= ACCESS && (first || !same()) {
             self.access = at.index;
         }
     }
 
-    /// What a write was decided on still holds: no role and no token has changed since (invariant 14).
-    pub(super) fn is_access_of(&self, access: u64) -> Result<(), Rejection> {
-        match self.access() == Some(access) {
+    /// What a write was decided on still holds: no role and no token has changed since, and its own has not
+    /// expired (invariant 14).
+    pub(super) fn is_access_of(
+        &self,
+        access: u64,
+        until: Option<LogTime>,
+    ) -> Result<(), Rejection> {
+        let lives = until.is_none_or(|until| self.time < until);
+        match lives && self.access() == Some(access) {
             true => Ok(()),
             false => Err(Rejection::AccessChanged),
         }
@@ -218,10 +225,24 @@ impl State {
     }
 }
 
+/// Whether nothing but a token's uses went down, with some left: it may do what it might, and so may all
+/// others.
+fn only_used(item: DiffItem<'_, '_, TokenName, Arc<TokenGrant>>) -> bool {
+    let DiffItem::Update { old, new } = item else {
+        return false;
+    };
+    let (old, new) = (old.1, new.1);
+    let used = TokenGrant {
+        uses_left: new.uses_left,
+        ..TokenGrant::clone(old)
+    };
+    old.uses_left.is_some() && new.uses_left.is_some() && used == **new
+}
+
 fn token_deadlines(
     name: &TokenName,
     grant: &TokenGrant,
-) -> impl Iterator<Item = (crate::LogTime, Deadline)> {
+) -> impl Iterator<Item = (LogTime, Deadline)> {
     let due = match grant.ended_at {
         Some(ended) => Some((
             ended.plus_secs(ENDED_TOKENS_SHOWN_SECS),

@@ -4,6 +4,10 @@ use super::*;
 use crate::{Applied, codec::ACCESS, command::NewVersion};
 
 fn value(state: &State, access: u64) -> Command {
+    value_until(state, access, None)
+}
+
+fn value_until(state: &State, access: u64, until: Option<LogTime>) -> Command {
     let name = secret("secret/a");
     let number = state.secret(&name).unwrap().current_version + 1;
     Command::PutValue {
@@ -13,24 +17,43 @@ fn value(state: &State, access: u64) -> Command {
             sealed: sealed(number),
         },
         access,
+        until,
     }
+}
+
+/// What tokens may do, by all of them: uses that are left and taken change nothing of it.
+fn may(state: &State) -> Vec<(TokenName, crate::TokenGrant)> {
+    let all = state.tokens.iter();
+    all.map(|(name, grant)| {
+        let uses_left = grant.uses_left.map(|_| 1);
+        let grant = crate::TokenGrant::clone(grant);
+        (name.clone(), crate::TokenGrant { uses_left, ..grant })
+    })
+    .collect()
 }
 
 /// Of any command: access moves when a role or a token does, and when it is kept from the first time.
 pub(super) fn check(before: &State, command: &Command, after: &State, applied: &Applied) {
-    let same = before.roles == after.roles && before.tokens == after.tokens;
+    let same = before.roles == after.roles && may(before) == may(after);
     let kept = after.format() >= ACCESS;
     assert_eq!(after.access().is_some(), kept);
     let moved = kept && (!same || before.access().is_none());
     let now = after.position().unwrap().index;
     let expected = if moved { Some(now) } else { before.access() };
     assert_eq!(after.access(), expected, "{command:?}");
-    if let Command::PutValue { access, name, .. } = command {
+    if let Command::PutValue {
+        access,
+        until,
+        name,
+        ..
+    } = command
+    {
         let refused = *applied == Applied::Rejected(Rejection::AccessChanged);
         let target = before
             .secret(name)
             .and_then(|found| found.settings.kind.target());
-        let holds = before.access() == Some(*access) && target.is_none();
+        let lives = until.is_none_or(|until| after.time() < until);
+        let holds = lives && before.access() == Some(*access) && target.is_none();
         assert_eq!(refused, before.cluster_id().is_some() && !holds);
     }
 }
@@ -62,7 +85,7 @@ fn new_token(name: &str, tag: u8) -> Command {
         role: role("dev"),
         ttl_secs: Some(10),
         bound_cidrs: Allowlist::default(),
-        num_uses: Some(5),
+        num_uses: Some(2),
     }
 }
 
@@ -93,9 +116,6 @@ fn a_write_takes_effect_as_long_as_nothing_changes_what_tokens_may_do() {
         },
         Command::DeleteRole { name: role("ops") },
         new_token("u", 2),
-        Command::UseToken {
-            fingerprint: print(1),
-        },
         Command::RevokeToken { name: token("t") },
     ];
     for change in changes {
@@ -112,6 +132,32 @@ fn a_write_takes_effect_as_long_as_nothing_changes_what_tokens_may_do() {
     sut.pass(10);
     sut.ok(Command::Tick);
     sut.refused(value(&sut.state, access), Rejection::AccessChanged);
+}
+
+/// Whoever counts uses does so before the effect; what others may do is as before, until the last is taken.
+#[test]
+fn a_use_changes_nothing_for_others_and_the_end_of_a_token_does() {
+    let mut sut = kept();
+    let access = sut.state.access().unwrap();
+    let fingerprint = print(1);
+    sut.ok(Command::UseToken { fingerprint });
+    assert_eq!(sut.state.access(), Some(access));
+    sut.ok(Command::UseToken { fingerprint });
+    sut.refused(value(&sut.state, access), Rejection::AccessChanged);
+}
+
+/// By the time of the log: a leader whose clock is behind may have decided that it lives.
+#[test]
+fn a_token_that_has_expired_writes_nothing() {
+    let mut sut = kept();
+    let access = sut.state.access().unwrap();
+    let until = Some(sut.now().plus_secs(5));
+    sut.pass(4);
+    sut.ok(value_until(&sut.state, access, until));
+    sut.pass(1);
+    let late = value_until(&sut.state, access, until);
+    sut.refused(late, Rejection::AccessChanged);
+    sut.ok(value(&sut.state, access));
 }
 
 #[test]

@@ -27,15 +27,19 @@ pub(crate) fn commands() -> Vec<Command> {
 
 /// Since format 5.
 pub(crate) fn values() -> Vec<Command> {
-    let value = |number: u64, access| Command::PutValue {
+    let value = |number: u64, access, until| Command::PutValue {
         name: values::name("secret/db/password"),
         version: NewVersion {
             number,
             sealed: values::sealed(7),
         },
         access,
+        until,
     };
-    vec![value(1, 1), value(u64::MAX, 300)]
+    vec![
+        value(1, 1, None),
+        value(u64::MAX, 300, Some(LogTime(1_767_323_045_678))),
+    ]
 }
 
 /// The state of the formats before, and a record of each kind in this one.

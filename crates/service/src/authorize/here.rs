@@ -5,7 +5,7 @@
 
 use std::{marker::PhantomData, sync::Arc, time::Instant};
 
-use strongroom_core::Readiness;
+use strongroom_core::{LogTime, Readiness, TokenName};
 
 use super::{Authorized, Presented};
 use crate::{
@@ -16,8 +16,11 @@ use crate::{
 /// carries [`access`](Self::access), and for nothing that the caller is told without one.
 pub(crate) struct Here<A: Operation> {
     pub(crate) permit: Authorized<A>,
+    holder: TokenName,
     /// Since when access has been what this was decided on.
     pub(crate) access: u64,
+    /// When the token expires.
+    pub(crate) until: Option<LogTime>,
 }
 
 impl Vault {
@@ -44,12 +47,10 @@ impl Vault {
         let state = self.replica.local().ok()?;
         let access = state.access()?;
         let found = self.holder::<A>(context, &state, &token.fingerprint(), target);
-        let (name, role) = match found? {
-            (name, Ok((grant, role))) if grant.uses_left.is_none() => (name, role),
+        let (name, grant, role) = match found? {
+            (name, Ok((grant, role))) if grant.uses_left.is_none() => (name, grant, role),
             _ => return None,
         };
-        self.stats.admitted(Gate::Token);
-        self.last_used.note(name, self.replica.clock());
         let permit = Authorized {
             context: context.clone(),
             actor: name.to_string(),
@@ -58,11 +59,42 @@ impl Vault {
             state: Arc::clone(&state),
             operation: PhantomData,
         };
-        Some(Here { permit, access })
+        let (holder, until) = (name.clone(), grant.expires_at);
+        Some(Here {
+            permit,
+            holder,
+            access,
+            until,
+        })
+    }
+
+    /// Notes that it is made use of.
+    pub(crate) fn admit<A: Operation>(&self, here: &Here<A>) {
+        self.stats.admitted(Gate::Token);
+        self.last_used.note(&here.holder, self.replica.clock());
     }
 }
 
 impl<A: Operation> Here<A> {
+    /// What the caller is told of an error from before the command: it says something about the secret, so a
+    /// caller who may not know is refused in its place, if that can be found out.
+    pub(crate) async fn instead_of(
+        &self,
+        error: VaultError,
+        vault: &Vault,
+        token: &Presented,
+    ) -> VaultError {
+        match self.anew(vault, token).await {
+            Err(
+                refusal @ (VaultError::Unauthenticated
+                | VaultError::AddressNotAllowed
+                | VaultError::PermissionDenied
+                | VaultError::LockedOut { .. }),
+            ) => refusal,
+            _ => error,
+        }
+    }
+
     /// The same decision on a linearizable state, for what this one is not good enough for. A refusal is for
     /// the caller to record: the attempt stands in the audit trail already.
     ///
@@ -76,7 +108,9 @@ impl<A: Operation> Here<A> {
         let (context, target) = (self.permit.context.clone(), self.permit.target.clone());
         let mut actor = None;
         let decided = vault.decide::<A>(&context, token, &target, &mut actor);
-        let (actor, role, state) = decided.await?;
+        let decided = decided.await;
+        let decided = decided.inspect_err(|error| vault.stats.refused(error));
+        let (actor, role, state) = decided?;
         Ok(Authorized {
             context,
             actor: actor.to_string(),

@@ -1,12 +1,13 @@
 //! A new value and nothing else: the write that there is most of.
 
 use strongroom_core::{
-    Applied, Command, Rejection, SecretName, SecretSummary, command::NewVersion,
+    Applied, Command, Rejection, SealedVersion, SecretName, SecretSummary, command::NewVersion,
     secret::SettingsChange,
 };
 use strongroom_seal::Plaintext;
+use tokio::sync::OwnedMutexGuard;
 
-use super::{UpdateSecret, summary};
+use super::summary;
 use crate::{
     authorize::{Here, Presented},
     context::RequestContext,
@@ -33,18 +34,19 @@ impl Vault {
         let here = self.allow_here::<Update>(&context, token, &name);
         // A value for a target is tried there first.
         let here = here.filter(|here| here.permit.has_secret_without_target());
-        let Some(here) = here else {
-            let permit = self.authorize(context, token, name).await?;
-            let request = UpdateSecret {
-                cas: None,
-                change: SettingsChange::default(),
-                material,
-            };
-            return self.update_secret(permit, request).await;
-        };
-        let payload = material.payload(None)?;
-        let effect = self.put_or_decide_anew(&here, token, payload);
-        self.audited(&here.permit, 200, effect).await
+        match (here, material.payload(None)) {
+            (Some(here), Ok(payload)) => {
+                self.admit(&here);
+                let effect = self.put_or_decide_anew(&here, token, payload);
+                self.audited(&here.permit, 200, effect).await
+            }
+            (_, payload) => {
+                let permit = self.authorize(context, token, name).await?;
+                let (payload, change) = (payload?, SettingsChange::default());
+                let effect = self.do_update(&permit, None, change, Some(payload));
+                self.audited(&permit, 200, effect).await
+            }
+        }
     }
 
     async fn put_or_decide_anew(
@@ -53,7 +55,7 @@ impl Vault {
         token: &Presented,
         payload: Plaintext,
     ) -> Result<SecretSummary, VaultError> {
-        if let Some(summary) = self.put_here(here, &payload).await? {
+        if let Some(summary) = self.put_here(here, token, &payload).await? {
             return Ok(summary);
         }
         let permit = here.anew(self, token).await?;
@@ -65,20 +67,20 @@ impl Vault {
     async fn put_here(
         &self,
         here: &Here<Update>,
+        token: &Presented,
         payload: &Plaintext,
     ) -> Result<Option<SecretSummary>, VaultError> {
         let (context, name) = (&here.permit.context, &here.permit.target);
-        let _turn = self.turn(context, name).await?;
-        let state = self.replica.local()?;
-        let Some(secret) = state.secret(name) else {
-            return Ok(None);
+        let (number, sealed, _turn) = match self.next_version(context, name, payload).await {
+            Ok(Some(next)) => next,
+            Ok(None) => return Ok(None),
+            Err(error) => return Err(here.instead_of(error, self, token).await),
         };
-        let number = secret.current_version + 1;
-        let sealed = self.seal_version(context, name, number, payload).await?;
         let command = Command::PutValue {
             name: name.clone(),
             version: NewVersion { number, sealed },
             access: here.access,
+            until: here.until,
         };
         match self.submit_command(context, command).await?.applied {
             Applied::Rejected(Rejection::AccessChanged | Rejection::VersionTaken { .. }) => {
@@ -86,5 +88,22 @@ impl Vault {
             }
             applied => summary(applied.into_result()?).map(Some),
         }
+    }
+
+    /// The next version of a secret, sealed, and this writer's turn. `None`: there is no such secret.
+    async fn next_version(
+        &self,
+        context: &RequestContext,
+        name: &SecretName,
+        payload: &Plaintext,
+    ) -> Result<Option<(u64, SealedVersion, OwnedMutexGuard<()>)>, VaultError> {
+        let turn = self.turn(context, name).await?;
+        let state = self.replica.local()?;
+        let Some(secret) = state.secret(name) else {
+            return Ok(None);
+        };
+        let number = secret.current_version + 1;
+        let sealed = self.seal_version(context, name, number, payload).await?;
+        Ok(Some((number, sealed, turn)))
     }
 }

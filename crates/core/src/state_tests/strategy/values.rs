@@ -10,6 +10,8 @@ pub(in super::super) struct Value {
     name: &'static str,
     off: i8,
     stale: bool,
+    /// Milliseconds from the state's time to when the token expires.
+    lives: Option<i16>,
     sealed: SealedVersion,
 }
 
@@ -23,6 +25,9 @@ impl Value {
                 sealed: self.sealed.clone(),
             },
             access: state.access().unwrap_or(1) - u64::from(self.stale),
+            until: self
+                .lives
+                .map(|by| LogTime(state.time().0.saturating_add_signed(by.into()))),
             name,
         }
     }
@@ -31,10 +36,13 @@ impl Value {
 pub(super) fn value_draft() -> impl Strategy<Value = Value> {
     let off = prop_oneof![12 => Just(0i8), 1 => -1i8..=1];
     let stale = proptest::bool::weighted(0.2);
-    (select(&SECRETS[..]), off, stale, any_sealed()).prop_map(|(name, off, stale, sealed)| Value {
+    let lives = proptest::option::weighted(0.3, any::<i16>());
+    let all = (select(&SECRETS[..]), off, stale, lives, any_sealed());
+    all.prop_map(|(name, off, stale, lives, sealed)| Value {
         name,
         off,
         stale,
+        lives,
         sealed,
     })
 }
