@@ -82,7 +82,10 @@ async fn tell_again(weak: Weak<Inner>, mut untold: watch::Receiver<u64>) {
         if inner.store.log().until_durable(index).await.is_err() {
             return;
         }
+        // Held while it sleeps, it would keep a node that stops from giving its directory back.
+        drop(inner);
         tokio::time::sleep(MOMENT).await;
+        let Some(inner) = weak.upgrade() else { return };
         if !inner.telling.is_owed(index) {
             continue;
         }

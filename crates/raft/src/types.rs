@@ -59,6 +59,7 @@ pub fn position(id: &LogId) -> LogPosition {
 pub(crate) type Raft = openraft::Raft<TypeConfig>;
 /// What openraft tells of itself.
 pub(crate) type RaftMetrics = openraft::RaftMetrics<NodeId, Peer>;
+/// The part of it that changes when a node leads, follows or votes, and not with each entry.
 pub(crate) type RaftServerMetrics = openraft::metrics::RaftServerMetrics<NodeId, Peer>;
 /// What a node is doing.
 pub(crate) use openraft::ServerState;

@@ -30,7 +30,7 @@ const PURGE_ROWS: usize = 15;
 const PURGE_PAUSE: Duration = Duration::from_millis(10);
 /// Rows removed for each row written, so that purging keeps up with writers that never rest.
 const PURGE_PER_ROW: usize = 2;
-/// How long a lazy write may wait for a barrier of another's.
+/// How long a lazy write may wait for a barrier of another's; while rows are removed, for one of those.
 const LAZY_DELAY: Duration = Duration::from_millis(250);
 
 /// One change of the store.

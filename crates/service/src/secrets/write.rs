@@ -185,7 +185,7 @@ impl Vault {
         self.audited(&permit, 200, updated).await
     }
 
-    pub(crate) async fn do_update(
+    pub(super) async fn do_update(
         &self,
         permit: &Authorized<Update>,
         mut cas: Option<u64>,
