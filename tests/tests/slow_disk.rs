@@ -30,22 +30,25 @@ async fn term(cluster: &Cluster) -> (u64, Value) {
     (0, Value::Null)
 }
 
+/// Three nodes, ready, whose disks can be made slow.
+async fn on_slow_disks(env: &[(&str, &str)]) -> (Cluster, Vec<FailingDisk>) {
+    let mut cluster = Cluster::prepare(3, env);
+    let scratch = cluster.dir.path().to_owned();
+    let install = |node: &mut Node| {
+        let dir = node.data_dir.join("log");
+        FailingDisk::install(node, &scratch, &dir)
+    };
+    let disks = cluster.nodes.iter_mut().map(install).collect();
+    cluster.nodes.iter_mut().for_each(Node::start);
+    cluster.wait_ready().await;
+    (cluster, disks)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_syncs_cost_no_election() {
     let _turn = alone().await;
     let patient = [("VAULT_REQUEST_TIMEOUT_SECS", "60")];
-    let mut cluster = Cluster::prepare(3, &patient);
-    let scratch = cluster.dir.path().to_owned();
-    let disks: Vec<FailingDisk> = cluster
-        .nodes
-        .iter_mut()
-        .map(|node| {
-            let dir = node.data_dir.join("log");
-            FailingDisk::install(node, &scratch, &dir)
-        })
-        .collect();
-    cluster.nodes.iter_mut().for_each(Node::start);
-    cluster.wait_ready().await;
+    let (cluster, disks) = on_slow_disks(&patient).await;
     let admins: Vec<Api> = (0..3).map(|place| cluster.admin(place)).collect();
     let mut seen = Vec::new();
     for ms in SYNCS_TAKE_MS {
@@ -104,15 +107,7 @@ async fn slow_syncs_cost_no_election() {
 async fn what_the_leader_does_not_have_on_its_disk_is_committed_nowhere() {
     const SLOW: Duration = Duration::from_millis(900);
     let _turn = alone().await;
-    let mut cluster = Cluster::prepare(3, &[]);
-    let scratch = cluster.dir.path().to_owned();
-    let install = |node: &mut Node| {
-        let dir = node.data_dir.join("log");
-        FailingDisk::install(node, &scratch, &dir)
-    };
-    let disks: Vec<FailingDisk> = cluster.nodes.iter_mut().map(install).collect();
-    cluster.nodes.iter_mut().for_each(Node::start);
-    cluster.wait_ready().await;
+    let (cluster, disks) = on_slow_disks(&[]).await;
     let led = cluster.leader().await;
     let admin = cluster.admin(led);
     let made = json!({"name": "a", "value": "old"});
@@ -154,15 +149,7 @@ async fn followers_hear_of_a_write_once_the_leader_has_it() {
     /// A heartbeat comes every 250 ms: without being told, three of four are later.
     const LATE: Duration = Duration::from_millis(60);
     let _turn = alone().await;
-    let mut cluster = Cluster::prepare(3, &[]);
-    let scratch = cluster.dir.path().to_owned();
-    let install = |node: &mut Node| {
-        let dir = node.data_dir.join("log");
-        FailingDisk::install(node, &scratch, &dir)
-    };
-    let disks: Vec<FailingDisk> = cluster.nodes.iter_mut().map(install).collect();
-    cluster.nodes.iter_mut().for_each(Node::start);
-    cluster.wait_ready().await;
+    let (cluster, disks) = on_slow_disks(&[]).await;
     let led = cluster.leader().await;
     let admin = cluster.admin(led);
     let made = json!({"name": "a", "value": "0"});
