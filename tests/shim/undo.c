@@ -1,10 +1,11 @@
 /*
  * Keeps what a power cut would bring back. Preloaded into a server under test.
  *
- * UNDO_DIR   the directory whose file `db`, and those of that name further below, are concerned
- * UNDO_FILE  where the record goes, outside of it
+ * UNDO_DIR   the directory whose files `db`, `journal.0` and `journal.1`, and those of these names
+ *            further below, are concerned
+ * UNDO_FILE  what the records' names begin with, outside of it: one for each, `.db` and so on
  *
- * Before such a file is written to, what stood there is recorded; once it has been synced, the record
+ * Before such a file is written to, what stood there is recorded; once it has been synced, its record
  * is emptied. So after `kill -9` the record, applied backwards, makes the file what it was at its
  * last sync. A record is, in the machine's byte order and without padding:
  *
@@ -28,40 +29,52 @@
 #include <unistd.h>
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int record = -1;
+static const char *const names[] = {"db", "journal.0", "journal.1"};
+#define FILES ((int)(sizeof names / sizeof *names))
+static int records[FILES] = {-1, -1, -1};
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
+/* Which of the files this is; -1: none. */
 static int concerned(int fd)
 {
     const char *dir = getenv("UNDO_DIR"), *name;
     char link[64], path[PATH_MAX];
     ssize_t length;
 
-    if (!dir || fd == record)
-        return 0;
+    if (!dir)
+        return -1;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     length = readlink(link, path, sizeof path - 1);
     if (length <= 0)
-        return 0;
+        return -1;
     path[length] = 0;
     name = strrchr(path, '/');
-    return strncmp(path, dir, strlen(dir)) == 0 && name && strcmp(name, "/db") == 0;
+    if (strncmp(path, dir, strlen(dir)) != 0 || !name)
+        return -1;
+    for (int file = 0; file < FILES; file++)
+        if (strcmp(name + 1, names[file]) == 0)
+            return file;
+    return -1;
 }
 
-/* The record, opened once. A server that cannot keep it is of no use to the test. */
-static int opened(void)
+/* A file's record, opened once. A server that cannot keep it is of no use to the test. */
+static int opened(int file)
 {
-    const char *file = getenv("UNDO_FILE");
+    const char *prefix = getenv("UNDO_FILE");
 
-    if (record < 0 && file)
-        record = REAL(open)(file, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    if (record < 0)
+    if (records[file] < 0 && prefix) {
+        char path[PATH_MAX];
+
+        snprintf(path, sizeof path, "%s.%s", prefix, names[file]);
+        records[file] = REAL(open)(path, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+    }
+    if (records[file] < 0)
         abort();
-    return record;
+    return records[file];
 }
 
-static void keep(int fd, off_t at, size_t count)
+static void keep(int file, int fd, off_t at, size_t count)
 {
     struct stat st;
     uint64_t head[3];
@@ -91,7 +104,7 @@ static void keep(int fd, off_t at, size_t count)
     parts[0].iov_len = sizeof head;
     parts[1].iov_base = bytes;
     parts[1].iov_len = old;
-    if (REAL(writev)(opened(), parts, 2) != (ssize_t)(sizeof head + old))
+    if (REAL(writev)(opened(file), parts, 2) != (ssize_t)(sizeof head + old))
         abort();
     free(bytes);
 }
@@ -99,11 +112,12 @@ static void keep(int fd, off_t at, size_t count)
 ssize_t pwrite64(int fd, const void *data, size_t count, off64_t at)
 {
     ssize_t done;
+    int file = concerned(fd);
 
-    if (!concerned(fd))
+    if (file < 0)
         return REAL(pwrite64)(fd, data, count, at);
     pthread_mutex_lock(&lock);
-    keep(fd, at, count);
+    keep(file, fd, at, count);
     done = REAL(pwrite64)(fd, data, count, at);
     pthread_mutex_unlock(&lock);
     return done;
@@ -117,11 +131,12 @@ ssize_t pwrite(int fd, const void *data, size_t count, off_t at)
 ssize_t write(int fd, const void *data, size_t count)
 {
     ssize_t done;
+    int file = concerned(fd);
 
-    if (!concerned(fd))
+    if (file < 0)
         return REAL(write)(fd, data, count);
     pthread_mutex_lock(&lock);
-    keep(fd, lseek(fd, 0, SEEK_CUR), count);
+    keep(file, fd, lseek(fd, 0, SEEK_CUR), count);
     done = REAL(write)(fd, data, count);
     pthread_mutex_unlock(&lock);
     return done;
@@ -130,13 +145,13 @@ ssize_t write(int fd, const void *data, size_t count)
 int ftruncate64(int fd, off64_t length)
 {
     struct stat st;
-    int result;
+    int result, file = concerned(fd);
 
-    if (!concerned(fd))
+    if (file < 0)
         return REAL(ftruncate64)(fd, length);
     pthread_mutex_lock(&lock);
     if (fstat(fd, &st) == 0)
-        keep(fd, length, st.st_size > length ? (size_t)(st.st_size - length) : 0);
+        keep(file, fd, length, st.st_size > length ? (size_t)(st.st_size - length) : 0);
     result = REAL(ftruncate64)(fd, length);
     pthread_mutex_unlock(&lock);
     return result;
@@ -149,13 +164,13 @@ int ftruncate(int fd, off_t length)
 
 static int synced(int fd, int (*real)(int))
 {
-    int result;
+    int result, file = concerned(fd);
 
-    if (!concerned(fd))
+    if (file < 0)
         return real(fd);
     pthread_mutex_lock(&lock);
     result = real(fd);
-    if (result == 0 && REAL(ftruncate64)(opened(), 0) != 0)
+    if (result == 0 && REAL(ftruncate64)(opened(file), 0) != 0)
         abort();
     pthread_mutex_unlock(&lock);
     return result;

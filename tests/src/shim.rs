@@ -75,41 +75,62 @@ impl PowerCut {
         Self { record }
     }
 
-    /// Forgets what was not synced: the file system of a process that was only killed keeps it.
-    pub fn forget(&self) {
-        fs::write(&self.record, "").expect("the record");
+    /// Of each file that holds vote and log: its name, and where what was not synced is recorded.
+    fn records(&self) -> [(&'static str, PathBuf); 3] {
+        ["db", "journal.0", "journal.1"].map(|name| {
+            let prefix = self.record.display();
+            (name, PathBuf::from(format!("{prefix}.{name}")))
+        })
     }
 
-    /// Takes what was not synced out of the file that holds vote and log, of a node that was killed.
+    /// Forgets what was not synced: the file system of a process that was only killed keeps it.
+    pub fn forget(&self) {
+        for (_, record) in self.records() {
+            fs::write(record, "").expect("the record");
+        }
+    }
+
+    /// Takes what was not synced out of the files that hold vote and log, of a node that was killed.
     /// Other files are left as they are. Returns how many writes are gone.
     pub fn undo(&self, node: &Node) -> usize {
-        let record = fs::read(&self.record).expect("the record");
-        let mut rest = record.as_slice();
-        let mut kept = Vec::new();
-        // What is cut short at the end was recorded for a write that was never made.
-        while let Some((head, bytes)) = rest.split_at_checked(24) {
-            let number = |at: usize| {
-                let bytes = head[at..at + 8].try_into().expect("eight bytes");
-                u64::from_ne_bytes(bytes)
-            };
-            let count = usize::try_from(number(16)).expect("a length");
-            let Some((old, after)) = bytes.split_at_checked(count) else {
-                break;
-            };
-            kept.push((number(0), number(8), old));
-            rest = after;
-        }
-        if kept.is_empty() {
-            return 0;
-        }
-        let path = node.data_dir.join("log/db");
-        let db = File::options().write(true).open(path).expect("the store");
-        for (length, at, old) in kept.iter().rev() {
-            db.set_len(*length).expect("the store");
-            db.write_all_at(old, *at).expect("the store");
-        }
-        kept.len()
+        let log = node.data_dir.join("log");
+        self.records()
+            .iter()
+            .map(|(name, record)| undo_file(&log.join(name), record))
+            .sum()
     }
+}
+
+fn undo_file(file: &Path, record: &Path) -> usize {
+    // A file that was never written to has none.
+    let record = match fs::read(record) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return 0,
+        record => record.expect("the record"),
+    };
+    let mut rest = record.as_slice();
+    let mut kept = Vec::new();
+    // What is cut short at the end was recorded for a write that was never made.
+    while let Some((head, bytes)) = rest.split_at_checked(24) {
+        let number = |at: usize| {
+            let bytes = head[at..at + 8].try_into().expect("eight bytes");
+            u64::from_ne_bytes(bytes)
+        };
+        let count = usize::try_from(number(16)).expect("a length");
+        let Some((old, after)) = bytes.split_at_checked(count) else {
+            break;
+        };
+        kept.push((number(0), number(8), old));
+        rest = after;
+    }
+    if kept.is_empty() {
+        return 0;
+    }
+    let file = File::options().write(true).open(file).expect("the store");
+    for (length, at, old) in kept.iter().rev() {
+        file.set_len(*length).expect("the store");
+        file.write_all_at(old, *at).expect("the store");
+    }
+    kept.len()
 }
 
 /// The switch of one failing directory.

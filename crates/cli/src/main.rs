@@ -219,6 +219,10 @@ fn version() -> ExitCode {
         "data directory: reads and writes format {}",
         formats.data_directory
     );
+    say!(
+        "log on disk: writes format {}, and takes over those before",
+        formats.log
+    );
     say!("messages between nodes: speaks format {}", formats.messages);
     ExitCode::SUCCESS
 }

@@ -37,7 +37,7 @@ use std::{
 
 use strongroom_core::Durations;
 
-use crate::{files, keys::Key, last::Last};
+use crate::{files, journal, keys::Key, last::Last};
 
 /// Size of sled's segments.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
@@ -51,8 +51,8 @@ const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 const OPEN_DEADLINE: Duration = Duration::from_secs(120);
 /// How long to wait for a previous handle in this process to let go of sled's own lock.
 const SLED_LOCK_DEADLINE: Duration = Duration::from_secs(10);
-/// The format this build writes, and the newest it reads.
-const FORMAT: u8 = 1;
+/// The format this build writes, and the newest it reads: since 2 a journal holds what sled may not have yet.
+pub const FORMAT: u8 = 2;
 
 /// What makes a write durable.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -131,7 +131,7 @@ pub(crate) struct DiskError(pub(crate) String);
 
 impl From<io::Error> for DiskError {
     fn from(error: io::Error) -> Self {
-        Self(format!("the store's mark: {error}"))
+        Self(error.to_string())
     }
 }
 
@@ -148,9 +148,9 @@ pub(crate) struct Disk {
     db_file: File,
     barrier: Barrier,
     unsynced: AtomicUsize,
-    /// Barriers that have returned.
+    /// Syncs that somebody waited for: the journal's.
     pub(crate) syncs: Durations,
-    /// The last of them.
+    /// The last time that a sync returned, the journal's or sled's.
     pub(crate) synced: Last,
     dir: PathBuf,
     /// Held for its lock on the data directory; released last.
@@ -203,6 +203,11 @@ impl Disk {
             }),
             _ => Err(self.corrupt("the format is not recorded".to_owned())),
         }
+    }
+
+    /// Records the format of this build. Durable after the next barrier.
+    pub(crate) fn note_format(&self) -> Result<(), DiskError> {
+        self.put(&Key::FORMAT, Some(&[FORMAT]))
     }
 
     /// Makes what opening wrote, created and removed durable.
@@ -258,7 +263,6 @@ impl Disk {
 
     /// Makes everything written so far durable.
     pub(crate) fn barrier(&self) -> Result<(), DiskError> {
-        let began = Instant::now();
         self.unsynced.store(0, Ordering::Relaxed);
         self.db.flush()?;
         if self.barrier == Barrier::Full {
@@ -266,14 +270,13 @@ impl Disk {
                 .sync_data()
                 .map_err(|e| DiskError(format!("fdatasync: {e}")))?;
         }
-        self.syncs.note(began.elapsed());
         self.synced.note();
         Ok(())
     }
 
     /// Bytes on disk.
     pub(crate) fn size_on_disk(&self) -> Result<u64, DiskError> {
-        Ok(self.db.size_on_disk()?)
+        Ok(self.db.size_on_disk()? + journal::size_on_disk(&self.dir)?)
     }
 }
 
@@ -389,7 +392,7 @@ mod tests {
         drop(disk);
         let refused = Disk::open(dir.path(), Barrier::Full).err().unwrap();
         assert!(
-            matches!(refused, OpenError::NewerFormat { found: 2, .. }),
+            matches!(refused, OpenError::NewerFormat { found: 3, .. }),
             "{refused}"
         );
     }

@@ -22,6 +22,9 @@ impl Key {
     /// The Raft id of the node whose log it is.
     pub(crate) const OWNER: Self = Self::named(*b"o");
 
+    /// How much of the journal sled has.
+    pub(crate) const JOURNAL: Self = Self::named(*b"j");
+
     const fn named(name: [u8; 1]) -> Self {
         let [tag] = name;
         // Named keys are in their own family, before the entries'.

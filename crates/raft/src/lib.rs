@@ -3,7 +3,7 @@
 //! Nothing here knows plaintext, keys, the HTTP API or who may do what. sled is named in `durable.rs`
 //! only. Reading order: `node`, `leading`, `proposer`, `read_index`, `telling`, `incoming`, `formation`, `joining`,
 //! `membership`, `removal`, `voters`, `election`, `upkeep`, `meters`; then the store:
-//! `durable`, `writer`, `mark`, `log_store`, `machine`, `snapshot_files`; then trouble: `damage`, `epoch`,
+//! `durable`, `writer`, `journal`, `keeper`, `mark`, `log_store`, `machine`, `snapshot_files`; then trouble: `damage`, `epoch`,
 //! `recover`.
 
 // openraft's errors are large and travel by value through its traits.
@@ -13,10 +13,12 @@
 #[cfg(test)]
 extern crate self as strongroom_raft;
 
+mod change;
 mod damage;
 pub mod durable;
 mod election;
 mod epoch;
+mod failing;
 mod files;
 mod formation;
 mod formats;
@@ -26,6 +28,8 @@ mod handover;
 pub mod identity;
 mod incoming;
 mod joining;
+mod journal;
+mod keeper;
 mod keys;
 mod last;
 mod leading;

@@ -157,10 +157,7 @@ impl Node {
             .ok_or_else(|| StartError::Raft("no state machine".to_owned()))?;
         let last_id = store.log().ends().last_log_id;
         let last = last_id.map(|id| id.index);
-        let vote = store
-            .log()
-            .stored_vote()
-            .map_err(|error| StartError::Raft(error.to_string()))?;
+        let vote = store.log().stored_vote();
         let has_a_past = vote.is_some() || last.is_some();
         let own = epoch::of_stored(vote.as_ref(), last_id.as_ref()).max(identity.epoch);
         // Before Raft starts: it may take up a lead that it had before, at once.

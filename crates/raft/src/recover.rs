@@ -131,7 +131,6 @@ impl Recovery {
         let committed = log.read_committed().await;
         let committed = committed.map_err(|error| RecoverError::failed(&error))?;
         let vote = log.stored_vote();
-        let vote = vote.map_err(|error| RecoverError::failed(&error))?;
         let snapshot = store.view().load().last_applied.map(|id| id.index);
         let published = replay(&store).await?;
         let members = members(&published.membership);

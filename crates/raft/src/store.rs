@@ -148,9 +148,7 @@ fn check_vote(log: &LogStore, data_dir: &Path) -> Result<(), OpenError> {
         path: data_dir.join("log"),
         reason,
     };
-    let vote = log
-        .stored_vote()
-        .map_err(|error| corrupt(format!("the vote: {error}")))?;
+    let vote = log.stored_vote();
     match log.ends().last_log_id {
         Some(last) if last.index > 0 && vote.is_none() => {
             Err(corrupt("the vote is missing".to_owned()))

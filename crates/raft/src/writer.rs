@@ -1,86 +1,43 @@
-//! The one thread that writes: it takes all that waits, writes it, passes the barrier once, and only
-//! then tells those who waited (invariant 7).
+//! The one thread that writes: it takes all that waits, writes it to the journal, syncs that once, and only
+//! then tells those who waited (invariant 7). From the journal it goes to sled behind their backs
+//! ([`crate::keeper`]).
 
 use std::{
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
 
 use crate::{
-    durable::{CHUNK_BYTES, Disk, DiskError},
+    change::Change,
+    durable::{Disk, DiskError},
+    failing::Failing,
+    journal::Journal,
+    keeper::{Keeper, Lot},
     keys::Key,
     mark::Mark,
-    rows,
 };
 
-/// Requests that share one barrier at most. More would only delay the first of them.
+pub use crate::failing::StoreFailed;
+
+/// Requests that share one sync at most. More would only delay the first of them.
 const GROUP_REQUESTS: usize = 1_024;
-/// Bytes that share one barrier at most, one request aside.
-const GROUP_BYTES: usize = 4 * 1024 * 1024;
-/// Rows removed at a time when purging, with nothing else to do. Each weighs a chunk at most: together
-/// they stay below what makes a barrier of its own.
-const PURGE_ROWS: usize = 15;
-/// How long nothing has to be written before that is so. Rows make barriers, and whoever writes between two
-/// others' entries would wait for them.
-const PURGE_PAUSE: Duration = Duration::from_millis(10);
-/// Rows removed for each row written, so that purging keeps up with writers that never rest.
-const PURGE_PER_ROW: usize = 2;
-/// How long a lazy write may wait for a barrier of another's; while rows are removed, for one of those.
+/// Bytes that share one sync at most, one request aside.
+const GROUP_BYTES: usize = 1024 * 1024;
+/// How long a lazy write may wait for a sync of another's.
 const LAZY_DELAY: Duration = Duration::from_millis(250);
-
-/// One change of the store.
-pub(crate) enum Change {
-    /// Writes an entry.
-    Entry { index: u64, bytes: Vec<u8> },
-    /// Removes the entries from here on.
-    Truncate { from: u64 },
-    /// Records the purge point, and removes the entries up to it in the background.
-    Purge { upto: u64, point: Vec<u8> },
-    /// Writes a named value.
-    Value { key: Key, value: Vec<u8> },
-}
-
-impl Change {
-    /// Rows that it writes, as far as purging has to keep up with them.
-    fn rows(&self) -> usize {
-        match self {
-            Self::Entry { bytes, .. } => bytes.len() / CHUNK_BYTES + 1,
-            Self::Value { .. } | Self::Purge { .. } | Self::Truncate { .. } => 1,
-        }
-    }
-
-    fn weight(&self) -> usize {
-        match self {
-            Self::Entry { bytes, .. } => bytes.len(),
-            Self::Value { value, .. } | Self::Purge { point: value, .. } => value.len(),
-            Self::Truncate { .. } => 0,
-        }
-    }
-}
-
-/// The store can no longer persist, with the reason. It stays so until it is opened again
-/// (invariant 8).
-#[derive(Clone, Debug, thiserror::Error)]
-#[error("the store has failed: {0}")]
-pub struct StoreFailed(pub Arc<str>);
-
-impl From<StoreFailed> for io::Error {
-    fn from(failed: StoreFailed) -> Self {
-        Self::other(failed)
-    }
-}
 
 /// Called once the change is durable, or never will be.
 pub(crate) type Done = Box<dyn FnOnce(Result<(), StoreFailed>) + Send>;
 
 struct Request {
     changes: Vec<Change>,
-    /// None: it may wait for another's barrier.
+    /// The number of the append that this is; 0: it is none.
+    append: u64,
+    /// None: it may wait for another's sync.
     done: Option<Done>,
 }
 
@@ -92,57 +49,72 @@ type Committed = Arc<Mutex<Option<Vec<u8>>>>;
 pub(crate) struct Writer {
     requests: Mutex<Option<mpsc::Sender<Request>>>,
     committed: Committed,
-    failed: watch::Receiver<Option<StoreFailed>>,
+    failing: Failing,
     thread: Option<thread::JoinHandle<()>>,
 }
 
+/// What the thread writes with.
+pub(crate) struct Tools {
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) journal: Journal,
+    pub(crate) keeper: Keeper,
+    pub(crate) mark: Mark,
+    pub(crate) failing: Failing,
+}
+
 impl Writer {
-    /// Starts the thread. `purged` is the last purge point, up to which a crash may have left rows.
-    pub(crate) fn start(disk: Arc<Disk>, mark: Mark, purged: Option<u64>) -> io::Result<Self> {
+    /// Starts the thread.
+    pub(crate) fn start(tools: Tools) -> io::Result<Self> {
         let (requests, queue) = mpsc::channel();
-        let (fail, failed) = watch::channel(None);
         let committed = Committed::default();
-        let noted = Arc::clone(&committed);
+        let failing = tools.failing.clone();
+        let writing = Writing {
+            disk: tools.disk,
+            journal: tools.journal,
+            keeper: tools.keeper,
+            mark: tools.mark,
+            failing: tools.failing,
+            queue,
+            committed: Arc::clone(&committed),
+            unsynced: Vec::new(),
+            append: 0,
+            in_other: 0,
+        };
         let thread = thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || {
-                let purging = purged.map(|upto| Purging { from: 0, upto });
-                Loop {
-                    disk,
-                    mark,
-                    queue,
-                    committed: noted,
-                    fail,
-                    purging,
-                    dirty: false,
-                }
-                .run();
-            })?;
+            .spawn(move || writing.run())?;
         Ok(Self {
             requests: Mutex::new(Some(requests)),
             committed,
-            failed,
+            failing,
             thread: Some(thread),
         })
     }
 
     /// Hands over changes in order; `done` is called from the writing thread once they are durable.
     pub(crate) fn submit(&self, changes: Vec<Change>, done: Done) {
+        self.append(changes, 0, done);
+    }
+
+    /// The same for the entries of an append, which has a number.
+    pub(crate) fn append(&self, changes: Vec<Change>, number: u64, done: Done) {
         self.send(Request {
             changes,
+            append: number,
             done: Some(done),
         });
     }
 
-    /// Hands over changes that become durable with the next barrier.
+    /// Hands over changes that become durable with the next sync.
     pub(crate) fn submit_lazily(&self, changes: Vec<Change>) {
         self.send(Request {
             changes,
+            append: 0,
             done: None,
         });
     }
 
-    /// Has the commit index written with the next barrier, or after a while. All entries up to it were
+    /// Has the commit index written with the next sync, or after a while. All entries up to it were
     /// handed over before.
     pub(crate) fn note_committed(&self, committed: Vec<u8>) {
         *lock(&self.committed) = Some(committed);
@@ -164,12 +136,12 @@ impl Writer {
 
     /// Whether the store still persists.
     pub(crate) fn check(&self) -> Result<(), StoreFailed> {
-        self.failed.borrow().clone().map_or(Ok(()), Err)
+        self.failing.check()
     }
 
     /// Becomes `Some` when the store fails.
     pub(crate) fn failed(&self) -> watch::Receiver<Option<StoreFailed>> {
-        self.failed.clone()
+        self.failing.failed()
     }
 }
 
@@ -189,89 +161,54 @@ impl Drop for Writer {
     }
 }
 
-/// Entries being removed in the background.
-struct Purging {
-    from: u64,
-    upto: u64,
-}
-
-struct Loop {
+struct Writing {
     disk: Arc<Disk>,
+    journal: Journal,
+    keeper: Keeper,
     mark: Mark,
+    failing: Failing,
     queue: mpsc::Receiver<Request>,
     committed: Committed,
-    fail: watch::Sender<Option<StoreFailed>>,
-    purging: Option<Purging>,
-    /// Something was written since the last barrier.
-    dirty: bool,
+    /// Changes since the last sync.
+    unsynced: Vec<Change>,
+    /// The last append among them, or before.
+    append: u64,
+    /// The last lot of what the journal's other file holds.
+    in_other: u64,
 }
 
-impl Loop {
+impl Writing {
     fn run(mut self) {
         while let Some(group) = self.next_group() {
-            let written = group
-                .iter()
-                .flat_map(|r| &r.changes)
-                .map(Change::rows)
-                .sum();
-            let (changes, waiting): (Vec<_>, Vec<_>) = group
-                .into_iter()
-                .map(|request| (request.changes, request.done))
-                .unzip();
-            let waiting: Vec<Done> = waiting.into_iter().flatten().collect();
+            let mut waiting = Vec::new();
+            let mut changes = Vec::new();
+            let append = group.iter().map(|request| request.append).max();
+            for request in group {
+                changes.extend(request.changes);
+                waiting.extend(request.done);
+            }
             let awaited = !waiting.is_empty();
-            let result = self.guarded(|this| this.write(changes.into_iter().flatten(), awaited));
+            let failing = self.failing.clone();
+            let result = failing.guard(|| self.write(changes, append.unwrap_or(0), awaited));
             for done in waiting {
                 done(result.clone());
             }
-            let result = result.and_then(|()| self.guarded(|this| this.purge_some(written)));
             if let Err(failed) = result {
                 return self.refuse(&failed);
             }
         }
+        let failing = self.failing.clone();
+        if let Err(failed) = failing.guard(|| self.write_last()) {
+            tracing::error!(reason = %failed.0, "the last lazy writes were not made durable");
+        }
     }
 
-    /// Does something with the disk. If that fails, so has the store.
-    fn guarded(
-        &mut self,
-        work: impl FnOnce(&mut Self) -> Result<(), DiskError>,
-    ) -> Result<(), StoreFailed> {
-        // sled panics on what it thinks cannot happen. After that nothing it says counts.
-        let done = catch_unwind(AssertUnwindSafe(|| work(self)))
-            .unwrap_or_else(|_| Err(DiskError("sled panicked".to_owned())));
-        done.map_err(|error| {
-            let failed = StoreFailed(error.0.into());
-            tracing::error!(reason = %failed.0, "the store has failed; nothing more is written");
-            self.fail.send_replace(Some(failed.clone()));
-            failed
-        })
-    }
-
-    /// Removes some of what was purged. After who waited has been told: nobody waits for this.
-    fn purge_some(&mut self, written: usize) -> Result<(), DiskError> {
-        let Some(Purging { from, upto }) = self.purging.take() else {
-            return Ok(());
-        };
-        let rows = match written {
-            0 => PURGE_ROWS,
-            written => written * PURGE_PER_ROW,
-        };
-        self.purging =
-            rows::purge(&self.disk, from, upto, rows)?.map(|from| Purging { from, upto });
-        self.dirty = true;
-        Ok(())
-    }
-
-    /// All that waits, up to a limit. Empty when there is only background work; `None` at the end.
+    /// All that waits, up to a limit. Empty when there is nothing; `None` at the end.
     fn next_group(&self) -> Option<Vec<Request>> {
-        let patience = match self.purging {
-            Some(_) => PURGE_PAUSE,
-            None => LAZY_DELAY,
-        };
-        let first = match self.queue.recv_timeout(patience) {
+        let first = match self.queue.recv_timeout(LAZY_DELAY) {
             Ok(request) => Some(request),
             Err(mpsc::RecvTimeoutError::Timeout) => None,
-            Err(mpsc::RecvTimeoutError::Disconnected) => return self.last_group(),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return None,
         };
         // Taken before the queue is emptied: all entries up to it are in the queue by now, if not written.
         let committed = lock(&self.committed).take();
@@ -294,10 +231,8 @@ impl Loop {
                 lock(&self.committed).get_or_insert(value);
             }
             Some(value) => group.push(Request {
-                changes: vec![Change::Value {
-                    key: Key::COMMITTED,
-                    value,
-                }],
+                changes: vec![committed_is(value)],
+                append: 0,
                 done: None,
             }),
             None => {}
@@ -305,72 +240,87 @@ impl Loop {
         Some(group)
     }
 
-    /// At the end: one more barrier if something waits for it. Purging goes on at the next start.
-    fn last_group(&self) -> Option<Vec<Request>> {
-        let committed = lock(&self.committed).take();
-        if !self.dirty && committed.is_none() {
-            return None;
-        }
-        let settle = || {
-            if let Some(value) = committed {
-                self.disk.put(&Key::COMMITTED, Some(&value))?;
-            }
-            self.disk.barrier()
-        };
-        if let Err(error) = catch_unwind(AssertUnwindSafe(settle))
-            .unwrap_or_else(|_| Err(DiskError("sled panicked".to_owned())))
-        {
-            tracing::error!(%error, "the last lazy writes were not made durable");
-        }
-        None
-    }
-
-    fn write(
-        &mut self,
-        changes: impl Iterator<Item = Change>,
-        awaited: bool,
-    ) -> Result<(), DiskError> {
-        let mut lazy = false;
+    fn write(&mut self, changes: Vec<Change>, append: u64, awaited: bool) -> Result<(), DiskError> {
+        let idle = changes.is_empty();
         for change in changes {
-            lazy = true;
-            self.apply(change)?;
+            self.add(change)?;
         }
-        let idle = !lazy && self.purging.is_none();
-        if awaited || (self.dirty && idle) {
-            self.disk.barrier()?;
-            self.mark.after_barrier()?;
-            self.dirty = false;
-        } else {
-            self.dirty |= lazy;
+        self.append = self.append.max(append);
+        if awaited || idle {
+            self.sync()?;
         }
         Ok(())
     }
 
-    fn apply(&mut self, change: Change) -> Result<(), DiskError> {
-        match change {
-            Change::Entry { index, bytes } => {
-                self.mark.entry(index);
-                rows::write(&self.disk, index, &bytes)
-            }
-            Change::Truncate { from } => {
-                self.mark.before_truncating(from)?;
-                rows::truncate(&self.disk, from)
-            }
-            Change::Value { key, value } => {
-                if key == Key::VOTE {
-                    self.mark.vote(&value);
-                }
-                self.disk.put(&key, Some(&value))
-            }
-            Change::Purge { upto, point } => {
-                self.disk.put(&Key::PURGED, Some(&point))?;
-                // The log never again has an entry at or before its purge point, so removing those
-                // later never hits a new one.
-                let from = self.purging.take().map_or(0, |purging| purging.from);
-                self.purging = Some(Purging { from, upto });
-                Ok(())
-            }
+    /// Adds a change to what the next sync makes durable.
+    fn add(&mut self, change: Change) -> Result<(), DiskError> {
+        match &change {
+            Change::Entry { index, .. } => self.mark.entry(*index),
+            Change::Truncate { from } => self.mark.before_truncating(*from)?,
+            Change::Value { key, value } if *key == Key::VOTE => self.mark.vote(value),
+            Change::Value { .. } | Change::Purge { .. } => {}
         }
+        if !self.journal.takes(&change) {
+            return self.pass_by(change);
+        }
+        if !self.journal.has_room(&change) {
+            self.turn()?;
+        }
+        self.journal.push(&change);
+        self.unsynced.push(change);
+        Ok(())
+    }
+
+    /// Makes durable what was added since the last sync.
+    fn sync(&mut self) -> Result<(), DiskError> {
+        if !self.unsynced.is_empty() {
+            self.sync_journal()?;
+            self.mark.after_barrier()?;
+        }
+        Ok(())
+    }
+
+    /// The same, but for the mark; gives the number of the lot that all of it was handed over with.
+    fn sync_journal(&mut self) -> Result<u64, DiskError> {
+        let began = Instant::now();
+        self.journal.sync()?;
+        self.disk.syncs.note(began.elapsed());
+        self.disk.synced.note();
+        Ok(self.hand_over())
+    }
+
+    fn hand_over(&mut self) -> u64 {
+        self.keeper.hand_over(Lot {
+            changes: std::mem::take(&mut self.unsynced),
+            kept: self.journal.synced(),
+            append: self.append,
+        })
+    }
+
+    /// Goes on in the journal's other file, once sled has what that holds.
+    fn turn(&mut self) -> Result<(), DiskError> {
+        let lot = self.sync_journal()?;
+        self.keeper.wait_for(self.in_other)?;
+        self.in_other = lot;
+        self.journal.turn();
+        Ok(())
+    }
+
+    /// Makes durable in sled itself what is larger than the journal's files.
+    fn pass_by(&mut self, change: Change) -> Result<(), DiskError> {
+        self.sync_journal()?;
+        self.unsynced.push(change);
+        let lot = self.hand_over();
+        self.keeper.wait_for(lot)
+    }
+
+    /// At the end: what may have waited for a sync of another's.
+    fn write_last(&mut self) -> Result<(), DiskError> {
+        let committed = lock(&self.committed).take();
+        if let Some(value) = committed {
+            self.add(committed_is(value))?;
+        }
+        self.sync()
     }
 
     fn refuse(self, failed: &StoreFailed) {
@@ -380,5 +330,12 @@ impl Loop {
                 done(Err(failed.clone()));
             }
         }
+    }
+}
+
+fn committed_is(value: Vec<u8>) -> Change {
+    Change::Value {
+        key: Key::COMMITTED,
+        value,
     }
 }

@@ -39,6 +39,8 @@ pub struct Formats {
     pub commands: u8,
     /// The data directory.
     pub data_directory: u32,
+    /// Written by the log on disk, which also opens those before.
+    pub log: u8,
     /// Messages between nodes.
     pub messages: u8,
 }
@@ -49,6 +51,7 @@ pub fn formats() -> Formats {
     Formats {
         commands: strongroom_core::codec::FORMAT,
         data_directory: strongroom_raft::identity::DATA_FORMAT,
+        log: strongroom_raft::durable::FORMAT,
         messages: strongroom_raft::wire::WIRE_FORMAT,
     }
 }

@@ -30,8 +30,8 @@ use openraft::storage::RaftLogStorage;
 
 use super::LogStore;
 use crate::{
+    failing::StoreFailed,
     types::{Entry, LogId, StorageError, Vote},
-    writer::StoreFailed,
 };
 
 /// How long a leader's disk may take for a sync before the leader falls silent. The others stand for election
@@ -197,7 +197,7 @@ mod tests {
             drop(log);
             let mut log = opened(dir.path());
             log.lay_down_lead(&vote).await.unwrap();
-            assert_eq!(log.stored_vote().unwrap(), Some(expected));
+            assert_eq!(log.stored_vote(), Some(expected));
             assert!(!log.are_own([blank_ent::<TypeConfig>(3, OWN, 5)].iter()));
         }
     }

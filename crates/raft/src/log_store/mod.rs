@@ -20,13 +20,17 @@ use strongroom_core::{Durations, DurationsReading};
 use tokio::sync::{oneshot, watch};
 
 use crate::{
+    change::Change,
     durable::{Barrier, Disk, DiskError, OpenError},
+    failing::{Failing, StoreFailed},
+    journal::{FILE_BYTES, Journal},
+    keeper::{Carried, Keeper},
     keys::Key,
     mark::Mark,
     rows,
     snapshot_files::Kept,
     types::{Entry, LogId, NodeId, StorageError, StorageIoError, TypeConfig, Vote},
-    writer::{Change, StoreFailed, Writer},
+    writer::{Tools, Writer},
 };
 use entry_codec::EntryDecodeError;
 use window::Window;
@@ -44,6 +48,12 @@ struct Shared {
     // Dropped first: the thread writes what waits.
     writer: Writer,
     window: Mutex<Window>,
+    /// Which appends sled has: what it has not is in the window.
+    carried: Carried,
+    /// The vote that is durable.
+    voted: Mutex<Option<Vote>>,
+    /// What openraft has called committed, or had before this start.
+    committed_id: Mutex<Option<LogId>>,
     /// Number of the last append handed to the writer, under the lock of `window`.
     appends: AtomicU64,
     /// Number of the last append that is durable. Not to be looked at under the lock of `window`: whoever
@@ -70,16 +80,18 @@ impl LogStore {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
-        Self::open_with(data_dir, Barrier::Full)
+        Self::open_with(data_dir, Barrier::Full, FILE_BYTES)
     }
 
-    /// Opens with another barrier: for the power-loss test's control only.
+    /// Opens with another barrier, and makes a journal with files of another size: for the power-loss test
+    /// and its control only.
     ///
     /// # Errors
     /// See [`OpenError`].
     #[doc(hidden)]
-    pub fn open_with(data_dir: &Path, barrier: Barrier) -> Result<Self, OpenError> {
+    pub fn open_with(data_dir: &Path, barrier: Barrier, journal: usize) -> Result<Self, OpenError> {
         let disk = Arc::new(Disk::open(data_dir, barrier)?);
+        let journal = Journal::open(&disk, barrier, journal)?;
         let purged: Option<LogId> = read_value(&disk, &Key::PURGED)
             .map_err(|e| disk.corrupt(format!("the purge point: {e}")))?;
         let purged_index = purged.map(|id| id.index);
@@ -94,10 +106,27 @@ impl LogStore {
         let window = Window::recovered(purged, last, &found);
         let end = found.last().map(|(index, _)| *index).max(purged_index);
         let mark = checked_mark(&disk, end.map_or(0, |index| index + 1))?;
-        let writer = Writer::start(Arc::clone(&disk), mark, purged_index)
+        let voted =
+            read_value(&disk, &Key::VOTE).map_err(|e| disk.corrupt(format!("the vote: {e}")))?;
+        let committed = read_value::<Option<LogId>>(&disk, &Key::COMMITTED)
+            .map_err(|e| disk.corrupt(format!("the commit index: {e}")))?;
+        let failing = Failing::new();
+        let keeper = Keeper::start(Arc::clone(&disk), failing.clone(), purged_index)
             .map_err(OpenError::io(data_dir))?;
+        let carried = keeper.carried();
+        let tools = Tools {
+            disk: Arc::clone(&disk),
+            journal,
+            keeper,
+            mark,
+            failing,
+        };
+        let writer = Writer::start(tools).map_err(OpenError::io(data_dir))?;
         let shared = Shared {
             writer,
+            carried,
+            voted: Mutex::new(voted),
+            committed_id: Mutex::new(committed.flatten()),
             window: Mutex::new(window),
             appends: AtomicU64::new(0),
             durable: Arc::new(watch::Sender::new(0)),
@@ -133,11 +162,9 @@ impl LogStore {
     }
 
     /// The vote on disk, for the node to know before openraft starts whether it belongs to a cluster.
-    ///
-    /// # Errors
-    /// When the store cannot be read.
-    pub fn stored_vote(&self) -> Result<Option<Vote>, StoreFailed> {
-        read_value(&self.shared.disk, &Key::VOTE).map_err(|e| StoreFailed(e.into()))
+    #[must_use]
+    pub fn stored_vote(&self) -> Option<Vote> {
+        *locked(&self.shared.voted)
     }
 
     /// Becomes `Some` when the store can no longer persist. The node must then stop.
@@ -224,15 +251,11 @@ impl LogStore {
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {
-        self.shared
-            .window
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        locked(&self.shared.window)
     }
 
     fn leads_as(&self) -> MutexGuard<'_, Option<CommittedLeaderId<NodeId>>> {
-        let leads_as = self.shared.leads_as.lock();
-        leads_as.unwrap_or_else(PoisonError::into_inner)
+        locked(&self.shared.leads_as)
     }
 
     async fn write(&self, changes: Vec<Change>) -> Result<(), StoreFailed> {
@@ -270,6 +293,10 @@ impl LogStore {
         }
         Ok(entries)
     }
+}
+
+fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Checks what is there against what was noted to be there: the log goes on at `next`.

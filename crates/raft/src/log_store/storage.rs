@@ -13,11 +13,12 @@ use openraft::{
 };
 use serde::Serialize;
 
-use super::{LogStore, READ_BYTES, entry_codec, read_entry, read_value};
+use super::{LogStore, READ_BYTES, entry_codec, locked, read_entry};
 use crate::{
+    change::Change,
+    failing::StoreFailed,
     keys::Key,
     types::{Entry, LogId, StorageError, StorageIoError, TypeConfig, Vote},
-    writer::{Change, StoreFailed},
 };
 
 fn value<T: Serialize>(key: Key, value: &T) -> Result<Change, AnyError> {
@@ -78,19 +79,20 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         self.write(vec![change])
             .await
             .map_err(|e| StorageIoError::write_vote(AnyError::new(&e)))?;
+        *locked(&self.shared.voted) = Some(*vote);
         self.note_vote(vote);
         Ok(())
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
-        self.stored_vote()
-            .map_err(|e| StorageIoError::read_vote(AnyError::new(&e)).into())
+        Ok(self.stored_vote())
     }
 
-    /// Rides in the next barrier: losing it costs a replay's length, never an entry.
+    /// Rides in the next sync: losing it costs a replay's length, never an entry.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
         let index = committed.map_or(0, |id| id.index);
         self.shared.committed.fetch_max(index, Ordering::Relaxed);
+        *locked(&self.shared.committed_id) = committed;
         let committed = postcard::to_stdvec(&committed)
             .map_err(|e| StorageIoError::write_logs(AnyError::new(&e)))?;
         self.shared.writer.note_committed(committed);
@@ -98,9 +100,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, StorageError> {
-        read_value::<Option<LogId>>(&self.shared.disk, &Key::COMMITTED)
-            .map(Option::flatten)
-            .map_err(|e| StorageIoError::read_logs(AnyError::error(e)).into())
+        Ok(*locked(&self.shared.committed_id))
     }
 
     async fn append<I>(
@@ -125,7 +125,6 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             false => (None, Some(callback)),
         };
         let mut changes = Vec::new();
-        let durable = *self.shared.durable.borrow();
         // Under one lock: the writer must get appends in the order in which the window took them.
         let mut window = self.window();
         let number = self.shared.appends.fetch_add(1, Ordering::Relaxed) + 1;
@@ -139,7 +138,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 .push(entry, length, number)
                 .map_err(StorageIoError::write_logs)?;
         }
-        window.shrink(durable);
+        window.shrink(self.shared.carried.append());
         if ahead {
             self.shared.pending.begin(number);
         }
@@ -159,7 +158,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
                 callback.log_io_completed(result.map_err(Into::into));
             }
         };
-        self.shared.writer.submit(changes, Box::new(done));
+        self.shared.writer.append(changes, number, Box::new(done));
         drop(window);
         if let Some(callback) = at_once {
             // What fails from here on, the state machine and the node hear of.
@@ -168,7 +167,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(())
     }
 
-    /// Ordered before every later append, whose barrier covers it: until then nobody was told.
+    /// Ordered before every later append, whose sync covers it: until then nobody was told.
     async fn truncate(&mut self, since: LogId) -> Result<(), StorageError> {
         let mut window = self.window();
         let before = since.index.checked_sub(1);

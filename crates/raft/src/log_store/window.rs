@@ -9,7 +9,7 @@ use crate::{
     types::{Entry, LogId},
 };
 
-/// Bytes of entries kept in memory. Entries not yet durable are kept beyond it.
+/// Bytes of entries kept in memory. Entries that sled does not have yet are kept beyond it.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
 struct Cached {
@@ -135,11 +135,11 @@ impl Window {
         }
     }
 
-    /// Lets go of the oldest entries in memory, of those that are durable.
-    pub(super) fn shrink(&mut self, durable_append: u64) {
+    /// Lets go of the oldest entries in memory, of those that can be read back.
+    pub(super) fn shrink(&mut self, carried_append: u64) {
         while self.cache_bytes > CACHE_BYTES
             && let Some(oldest) = self.cache.front()
-            && oldest.append <= durable_append
+            && oldest.append <= carried_append
         {
             self.cache_bytes -= u64::from(oldest.length);
             self.cache.pop_front();
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_durable_stays_in_memory() {
+    fn what_cannot_be_read_back_stays_in_memory() {
         let mut window = Window::recovered(None, None, &[]);
         let length = u32::try_from(CACHE_BYTES / 4).unwrap();
         for index in 0..10 {

@@ -17,6 +17,9 @@ use crate::{
     rebuild::Random,
 };
 
+/// Size of the journal's files: so small that they are written over again and again, and that some entries
+/// are larger.
+const JOURNAL_BYTES: usize = 16 * 1024;
 /// `NODE_ID`.
 pub const NODE: &str = "1";
 
@@ -36,7 +39,7 @@ struct Workload {
 pub async fn run(root: &Path, barrier: Barrier, steps: u64, seed: u64) {
     let data = root.join("data");
     let dir = DataDir::open(&data, NODE).unwrap();
-    let log = LogStore::open_with(&data, barrier).unwrap();
+    let log = LogStore::open_with(&data, barrier, JOURNAL_BYTES).unwrap();
     log.claim(dir.identity.raft_id).unwrap();
     let machine = Machine::open(&data).unwrap();
     let marks = File::options()

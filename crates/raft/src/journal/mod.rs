@@ -1,0 +1,261 @@
+//! The journal: what makes a write durable before sled has it (decision 0031).
+//!
+//! sled's own way to the disk wakes all of its threads and makes its file longer, so that each sync is the
+//! file system's journal's too. So changes are first written here: two files of a fixed size, filled with zeroes
+//! when they are made, each written from its beginning to its end in turn. A sync changes no length and no
+//! block. From here they are carried over to sled ([`crate::keeper`]); a start carries over what is left.
+//!
+//! What holds it together (invariant 29):
+//!
+//! - A change goes to sled only once the journal has it durably. So sled never has what the journal lacks.
+//! - A file is written over only once sled has all of it durably.
+//! - sled says in [`Key::JOURNAL`] up to which record it has them, written after them: sled keeps the order of
+//!   what it is given. So nothing is made twice that something later has undone.
+//! - Opening syncs both files before it reads them, carries over, and draws another salt: from then on no record
+//!   that was left there counts.
+
+mod record;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fs::{self, File},
+    io,
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::Path,
+};
+
+use crate::{
+    change::{Change, Making},
+    durable::{Barrier, Disk, DiskError, OpenError},
+    files,
+    keys::Key,
+};
+use record::Salt;
+
+/// Size of each of the two files.
+pub(crate) const FILE_BYTES: usize = 2 * 1024 * 1024;
+/// The smallest that a file may be: less was cut off.
+const LEAST_BYTES: usize = 4096;
+const NAMES: [&str; 2] = ["journal.0", "journal.1"];
+
+/// Up to which record of which run sled has them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Kept {
+    salt: Salt,
+    number: u64,
+}
+
+impl Kept {
+    /// The same run, up to another record.
+    pub(crate) fn upto(self, number: u64) -> Self {
+        Self { number, ..self }
+    }
+
+    /// Writes it down in sled, after the changes that it speaks of.
+    pub(crate) fn note(self, disk: &Disk) -> Result<(), DiskError> {
+        let mut bytes = self.salt.to_vec();
+        bytes.extend_from_slice(&self.number.to_le_bytes());
+        disk.put(&Key::JOURNAL, Some(&bytes))
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let (salt, number) = bytes.split_first_chunk()?;
+        let number = u64::from_le_bytes(number.try_into().ok()?);
+        Some(Self {
+            salt: *salt,
+            number,
+        })
+    }
+}
+
+/// The journal of an open store.
+pub(crate) struct Journal {
+    /// The file that is written now.
+    file: File,
+    other: File,
+    /// How large each of them is.
+    size: usize,
+    /// Where the next record goes.
+    at: usize,
+    /// The last record's number.
+    number: u64,
+    kept: Kept,
+    barrier: Barrier,
+    /// Records that are not in the file yet.
+    records: Vec<u8>,
+}
+
+impl Journal {
+    /// Opens the journal in the store's directory, or makes one with files of this size, and has sled take over
+    /// what is left in it.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(crate) fn open(disk: &Disk, barrier: Barrier, size: usize) -> Result<Self, OpenError> {
+        let dir = disk.path();
+        let failed = |error: DiskError| disk.corrupt(error.0);
+        let stored = disk.get(&Key::JOURNAL).map_err(failed)?;
+        let [first, second] = NAMES;
+        let (file, other, size) = match stored {
+            None => (made(dir, first, size)?, made(dir, second, size)?, size),
+            Some(stored) => {
+                let kept = Kept::decode(&stored)
+                    .ok_or_else(|| disk.corrupt("how far its journal went".to_owned()))?;
+                let (first, second) = (found(disk, first)?, found(disk, second)?);
+                carry_over(disk, [&first.1, &second.1], kept)?;
+                (first.0, second.0, first.1.len().min(second.1.len()))
+            }
+        };
+        files::sync_dir(dir).map_err(OpenError::io(dir))?;
+        let mut salt = Salt::default();
+        getrandom::fill(&mut salt)
+            .map_err(|error| OpenError::io(dir)(io::Error::other(error.to_string())))?;
+        let kept = Kept { salt, number: 0 };
+        kept.note(disk)
+            .and_then(|()| disk.note_format())
+            .and_then(|()| disk.barrier())
+            .map_err(failed)?;
+        Ok(Self {
+            file,
+            other,
+            size,
+            at: 0,
+            number: 0,
+            kept,
+            barrier,
+            records: Vec::new(),
+        })
+    }
+
+    /// Whether a change fits into a file at all.
+    pub(crate) fn takes(&self, change: &Change) -> bool {
+        record::length(change) <= self.size
+    }
+
+    /// Whether a change fits into what is left of this file.
+    pub(crate) fn has_room(&self, change: &Change) -> bool {
+        self.at + self.records.len() + record::length(change) <= self.size
+    }
+
+    /// Adds a change for which there is room. Durable after the next [`Journal::sync`].
+    pub(crate) fn push(&mut self, change: &Change) {
+        self.number += 1;
+        record::encode(&mut self.records, &self.kept.salt, self.number, change);
+    }
+
+    /// Makes durable what was added.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if self.records.is_empty() {
+            return Ok(());
+        }
+        self.file.write_all_at(&self.records, self.at as u64)?;
+        self.at += self.records.len();
+        self.records.clear();
+        match self.barrier {
+            Barrier::Full => self.file.sync_data(),
+            Barrier::FlushOnly => Ok(()),
+        }
+    }
+
+    /// How far the journal goes, once what was added is durable.
+    pub(crate) fn synced(&self) -> Kept {
+        self.kept.upto(self.number)
+    }
+
+    /// Goes on at the beginning of the other file. All that was added is durable, and sled has all that the other
+    /// file holds.
+    pub(crate) fn turn(&mut self) {
+        std::mem::swap(&mut self.file, &mut self.other);
+        self.at = 0;
+    }
+}
+
+/// Bytes of both files in a store's directory.
+pub(crate) fn size_on_disk(dir: &Path) -> io::Result<u64> {
+    NAMES
+        .iter()
+        .map(|name| Ok(dir.join(name).metadata()?.len()))
+        .sum()
+}
+
+/// Makes a file full of zeroes: blocks that were never written would be the file system's to note at a sync.
+fn made(dir: &Path, name: &str, size: usize) -> Result<File, OpenError> {
+    let path = dir.join(name);
+    let make = || {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)?;
+        file.write_all_at(&vec![0; size], 0)?;
+        file.sync_all()?;
+        Ok(file)
+    };
+    make().map_err(OpenError::io(&path))
+}
+
+/// Opens a file that must be there, and reads it. A process that was killed may have left what is in no sync:
+/// it is synced first, or what is made of it might outlive it.
+fn found(disk: &Disk, name: &str) -> Result<(File, Vec<u8>), OpenError> {
+    let path = disk.path().join(name);
+    let opened = File::options().read(true).write(true).open(&path);
+    let file = match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(disk.corrupt(format!("{name} is missing")));
+        }
+        opened => opened.map_err(OpenError::io(&path))?,
+    };
+    let read = || {
+        file.sync_all()?;
+        fs::read(&path)
+    };
+    let bytes = read().map_err(OpenError::io(&path))?;
+    if bytes.len() < LEAST_BYTES {
+        return Err(disk.corrupt(format!("{name} was cut short")));
+    }
+    Ok((file, bytes))
+}
+
+/// Gives sled the records that it has not, in order.
+fn carry_over(disk: &Disk, files: [&[u8]; 2], kept: Kept) -> Result<(), OpenError> {
+    let left = left_over(files, kept);
+    let mut making = Making::new(disk);
+    let upto = kept.number + left.len() as u64;
+    left.into_iter()
+        .try_for_each(|change| making.make(change))
+        .and_then(|()| making.finish())
+        .and_then(|()| kept.upto(upto).note(disk))
+        .and_then(|()| disk.barrier())
+        .map_err(|error| disk.corrupt(error.0))
+}
+
+/// The changes after what sled has, as far as each follows the one before.
+fn left_over(files: [&[u8]; 2], kept: Kept) -> Vec<Change> {
+    let mut runs = files.map(|bytes| run(bytes, &kept.salt));
+    runs.sort_by_key(|run| run.first().map(|(number, _)| *number));
+    let mut next = kept.number + 1;
+    let mut left = Vec::new();
+    for (number, change) in runs.into_iter().flatten() {
+        if number == next {
+            left.push(change);
+            next += 1;
+        }
+    }
+    left
+}
+
+/// The records that a file begins with, as far as each follows the one before.
+fn run(mut bytes: &[u8], salt: &Salt) -> Vec<(u64, Change)> {
+    let mut run: Vec<(u64, Change)> = Vec::new();
+    while let Some((number, change, after)) = record::decode(bytes, salt) {
+        if run.last().is_some_and(|(last, _)| last + 1 != number) {
+            break;
+        }
+        run.push((number, change));
+        bytes = after;
+    }
+    run
+}
