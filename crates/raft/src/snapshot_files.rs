@@ -18,13 +18,14 @@ use tokio::sync::watch;
 use crate::{
     durable::OpenError,
     files,
+    paced::Paced,
     snapshot_codec::{self, SnapshotError},
     types::SnapshotMeta,
 };
 
 const SUFFIX: &str = "snapshot";
 const TEMPORARY: &str = "tmp";
-const BUFFER_BYTES: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 64 * 1024;
 
 /// How far the snapshots on disk go: only so far may the log be purged (invariant 19).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -184,10 +185,10 @@ impl SnapshotFiles {
 
     fn try_write(&self, meta: &SnapshotMeta, state: &State) -> io::Result<(SnapshotMeta, File)> {
         let (path, file) = self.temporary("building")?;
-        let mut writer = BufWriter::with_capacity(BUFFER_BYTES, file);
+        let mut writer = BufWriter::with_capacity(BUFFER_BYTES, Paced::new(file));
         let written = snapshot_codec::write(&mut writer, meta, state)
             .and_then(|()| writer.flush())
-            .and_then(|()| self.keep(&path, writer.get_ref(), meta));
+            .and_then(|()| self.keep(&path, &writer.get_ref().file, meta));
         written.inspect_err(|_| self.discard(&path))
     }
 
