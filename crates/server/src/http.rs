@@ -13,6 +13,7 @@ mod metrics;
 mod openapi;
 mod operate;
 mod origin;
+mod readers;
 mod rewrap;
 mod roles;
 mod routes;

@@ -79,9 +79,11 @@ where
             call.take_in(&app, body).await?;
             match run {
                 Run::Attached => handler(app, call).await,
-                // In a box: what a read attached takes should not have to be as large.
+                // In a box from the beginning: it is large, and on its way to a task of its own each step would
+                // move all of it.
                 Run::ToItsEnd(pool) => {
-                    Box::pin(to_its_end(&Arc::clone(&app), pool, handler(app, call))).await
+                    let work = Box::pin(handler(Arc::clone(&app), call));
+                    Box::pin(to_its_end(&app, pool, work)).await
                 }
             }
         }

@@ -9,10 +9,13 @@ use tokio::{
     task::{JoinError, JoinHandle},
 };
 
-use super::App;
+use super::{App, readers::Readers};
 
 /// Calls in one pool of those that are carried to their end.
 const DETACHED: usize = 8_192;
+
+/// So many calls with a token at a time are a crowd.
+const CROWD: usize = 8;
 
 /// What becomes of a call whose client hangs up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,16 +32,25 @@ pub(crate) enum Run {
 pub struct Detached {
     reads: Arc<Semaphore>,
     others: Arc<Semaphore>,
+    readers: Readers,
 }
 
 impl Detached {
     fn place(&self, pool: Pool) -> Result<OwnedSemaphorePermit, VaultError> {
         let places = match pool {
-            Pool::Reads => &self.reads,
+            Pool::Reads => {
+                self.readers.note();
+                &self.reads
+            }
             Pool::Others => &self.others,
         };
         let place = Arc::clone(places).try_acquire_owned();
         place.map_err(|_| VaultError::RateLimited)
+    }
+
+    /// Whether calls with a token and reads both come in crowds.
+    fn is_crowded(&self) -> bool {
+        self.others.available_permits() < DETACHED - CROWD && self.readers.are_many()
     }
 }
 
@@ -57,18 +69,28 @@ impl Default for Detached {
         Self {
             reads: places(),
             others: places(),
+            readers: Readers::default(),
         }
     }
 }
 
 /// What a client asked for is carried to its end, and so into the audit trail, also if it does not wait
-/// for the answer: hyper drops what a closed connection waited for.
+/// for the answer: hyper drops what a closed connection waited for. Where calls with a token and reads both come in
+/// crowds, the former wait for their turn.
 pub(crate) async fn to_its_end<T: Send + 'static>(
     app: &App,
     pool: Pool,
     work: impl Future<Output = Result<T, VaultError>> + Send + 'static,
 ) -> Result<T, VaultError> {
     let place = app.detached.place(pool)?;
+    let crowded = pool == Pool::Others && app.detached.is_crowded();
+    let turn = crowded.then(|| app.detached.readers.next_turn());
+    let work = async move {
+        if let Some(turn) = turn {
+            tokio::time::sleep_until(turn.into()).await;
+        }
+        work.await
+    };
     came_back(away(place, work).await)
 }
 
@@ -231,6 +253,19 @@ mod tests {
             assert!(it.read.await.is_ok());
             assert_eq!(it.told.recv().await, Some("ended"));
         }
+    }
+
+    #[test]
+    fn readers_go_ahead_only_where_both_are_many() {
+        let places = Detached::default();
+        let writes: Vec<_> = (0..=CROWD)
+            .map(|_| places.place(Pool::Others).unwrap())
+            .collect();
+        assert!(!places.is_crowded());
+        (0..1_000).for_each(|_| drop(places.place(Pool::Reads).unwrap()));
+        assert!(places.is_crowded());
+        drop(writes);
+        assert!(!places.is_crowded());
     }
 
     #[tokio::test]
