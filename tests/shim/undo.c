@@ -11,7 +11,7 @@
  *
  *   u64 length of the file, u64 offset, u64 count of bytes, bytes
  *
- * One lock is held over recording and doing. sync_file_range promises nothing about a power cut, and
+ * A lock for each file is held over recording and doing. sync_file_range promises nothing about a power cut, and
  * is passed on.
  */
 #define _GNU_SOURCE
@@ -28,10 +28,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static const char *const names[] = {"db", "journal.0", "journal.1"};
 #define FILES ((int)(sizeof names / sizeof *names))
 static int records[FILES] = {-1, -1, -1};
+static pthread_mutex_t locks[FILES] = {
+    PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER, PTHREAD_MUTEX_INITIALIZER};
 
 #define REAL(name) ((__typeof__(&name))dlsym(RTLD_NEXT, #name))
 
@@ -116,10 +117,10 @@ ssize_t pwrite64(int fd, const void *data, size_t count, off64_t at)
 
     if (file < 0)
         return REAL(pwrite64)(fd, data, count, at);
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&locks[file]);
     keep(file, fd, at, count);
     done = REAL(pwrite64)(fd, data, count, at);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&locks[file]);
     return done;
 }
 
@@ -135,10 +136,10 @@ ssize_t write(int fd, const void *data, size_t count)
 
     if (file < 0)
         return REAL(write)(fd, data, count);
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&locks[file]);
     keep(file, fd, lseek(fd, 0, SEEK_CUR), count);
     done = REAL(write)(fd, data, count);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&locks[file]);
     return done;
 }
 
@@ -149,11 +150,11 @@ int ftruncate64(int fd, off64_t length)
 
     if (file < 0)
         return REAL(ftruncate64)(fd, length);
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&locks[file]);
     if (fstat(fd, &st) == 0)
         keep(file, fd, length, st.st_size > length ? (size_t)(st.st_size - length) : 0);
     result = REAL(ftruncate64)(fd, length);
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&locks[file]);
     return result;
 }
 
@@ -168,11 +169,11 @@ static int synced(int fd, int (*real)(int))
 
     if (file < 0)
         return real(fd);
-    pthread_mutex_lock(&lock);
+    pthread_mutex_lock(&locks[file]);
     result = real(fd);
     if (result == 0 && REAL(ftruncate64)(opened(file), 0) != 0)
         abort();
-    pthread_mutex_unlock(&lock);
+    pthread_mutex_unlock(&locks[file]);
     return result;
 }
 

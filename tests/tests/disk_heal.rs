@@ -80,3 +80,24 @@ fn spoil(file: &Path) -> Vec<u8> {
     fs::write(file, spoilt).unwrap();
     whole
 }
+
+/// Changes bytes in the middle of what sled holds, and at the beginning of each file of the journal: what sled has lost at
+/// its end, the journal would give back. Returns what was there.
+fn spoil_log(node: &Node) -> Vec<(PathBuf, Vec<u8>)> {
+    let log = node.data_dir.join("log");
+    let journals = ["journal.0", "journal.1"].map(|name| log.join(name));
+    let mut whole = vec![(log.join("db"), spoil(&log.join("db")))];
+    for path in journals {
+        let bytes = fs::read(&path).unwrap();
+        let spoilt: Vec<u8> = bytes.iter().map(|byte| byte ^ 0x5a).collect();
+        fs::write(&path, spoilt).unwrap();
+        whole.push((path, bytes));
+    }
+    whole
+}
+
+fn mend(whole: &[(PathBuf, Vec<u8>)]) {
+    for (path, bytes) in whole {
+        fs::write(path, bytes).unwrap();
+    }
+}

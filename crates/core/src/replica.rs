@@ -161,7 +161,7 @@ pub struct Agreement {
     pub appends: DurationsReading,
     /// From proposing an entry, as the leader, until it is applied.
     pub commits: DurationsReading,
-    /// Barriers of the store: what makes writes durable.
+    /// Syncs of the store's journal: what makes writes durable.
     pub syncs: DurationsReading,
     /// Bytes of the store on disk.
     pub store_bytes: u64,

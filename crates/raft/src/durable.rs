@@ -37,6 +37,8 @@ use std::{
 
 use strongroom_core::Durations;
 
+pub use crate::open_error::OpenError;
+
 use crate::{files, journal, keys::Key, last::Last};
 
 /// Size of sled's segments.
@@ -54,90 +56,54 @@ const SLED_LOCK_DEADLINE: Duration = Duration::from_secs(10);
 /// The format this build writes, and the newest it reads: since 2 a journal holds what sled may not have yet.
 pub const FORMAT: u8 = 2;
 
-/// What makes a write durable.
+/// What makes a write durable, in the journal and in sled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Barrier {
-    /// sled's flush, then `fdatasync` on its file. The only setting for a server.
+    /// `fdatasync` of the journal; sled's flush, then `fdatasync` on its file. The only setting for a server.
     #[default]
     Full,
-    /// sled's flush alone, on a store created and opened as ever. For the power-loss test, which
+    /// Neither `fdatasync`: writes and sled's flush alone, on a store created and opened as ever. For the power-loss test, which
     /// must fail with it.
     FlushOnly,
 }
 
-/// Why a store does not open.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Another process has it.
-    #[error(
-        "data directory {} is in use by another process: stop that process, or use another \
-         directory", .0.display()
-    )]
-    Locked(PathBuf),
-    /// It was written by a newer version.
-    #[error(
-        "data directory {} has format {found}, and this version reads up to {FORMAT}: run the newer \
-         version again", .dir.display()
-    )]
-    NewerFormat {
-        /// The data directory.
-        dir: PathBuf,
-        /// The format found.
-        found: u8,
-    },
-    /// Its contents make no sense.
-    #[error(
-        "the store in {} is damaged ({reason}): move the directory aside (do not delete it) and \
-         start again with an empty one; the node then comes back as a new member", .path.display()
-    )]
-    Corrupt {
-        /// The damaged file or directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// It is another member's.
-    #[error(
-        "the store in {} belongs to another member than node.json: put back what belongs together, or \
-         move both aside (do not delete them)", .0.display()
-    )]
-    OtherMembers(PathBuf),
-    /// Opening takes for ever.
-    #[error(
-        "opening the store in {} did not finish: look for a disk that hangs, and start again", .0.display()
-    )]
-    Hangs(PathBuf),
-    /// The file system refused.
-    #[error("cannot use {}: {source}", .path.display())]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the file system said.
-        source: io::Error,
-    },
-}
-
-impl OpenError {
-    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
-        let path = path.to_owned();
-        move |source| Self::Io { path, source }
-    }
-}
-
 /// An operation on the store failed. The message is for the log; there is nothing to retry.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct DiskError(pub(crate) String);
+#[error("{reason}")]
+pub(crate) struct DiskError {
+    pub(crate) reason: String,
+    /// What the operating system refused a write with: the disk is full, say, and what is on it is whole.
+    refused: Option<i32>,
+}
 
-impl From<io::Error> for DiskError {
-    fn from(error: io::Error) -> Self {
-        Self(error.to_string())
+impl DiskError {
+    /// With no refusal of the operating system's.
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            refused: None,
+        }
+    }
+
+    /// A write or sync of this was refused.
+    pub(crate) fn refused(what: &str, error: &io::Error) -> Self {
+        Self {
+            reason: format!("{what}: {error}"),
+            refused: error.raw_os_error(),
+        }
+    }
+
+    fn writing(error: sled::Error) -> Self {
+        match error {
+            sled::Error::Io(error) => Self::refused("sled", &error),
+            other => other.into(),
+        }
     }
 }
 
 impl From<sled::Error> for DiskError {
     fn from(error: sled::Error) -> Self {
-        Self(format!("sled: {error}"))
+        Self::new(format!("sled: {error}"))
     }
 }
 
@@ -148,9 +114,10 @@ pub(crate) struct Disk {
     db_file: File,
     barrier: Barrier,
     unsynced: AtomicUsize,
-    /// Syncs that somebody waited for: the journal's.
+    /// Syncs of the journal.
     pub(crate) syncs: Durations,
-    /// The last time that a sync returned, the journal's or sled's.
+    /// The last time that a sync returned for which a change was waiting: the journal's, or sled's while the
+    /// journal waits for it.
     pub(crate) synced: Last,
     dir: PathBuf,
     /// Held for its lock on the data directory; released last.
@@ -161,7 +128,7 @@ impl Disk {
     /// Opens the store below `data_dir`, creating it if there is none.
     pub(crate) fn open(data_dir: &Path, barrier: Barrier) -> Result<Self, OpenError> {
         fs::create_dir_all(data_dir).map_err(OpenError::io(data_dir))?;
-        let lock = lock(data_dir)?;
+        let lock = files::lock(data_dir)?;
         let dir = data_dir.join("log");
         if !dir.exists() {
             create(data_dir, &dir)?;
@@ -193,7 +160,7 @@ impl Disk {
     fn check_format(&self, data_dir: &Path) -> Result<(), OpenError> {
         match self
             .get(&Key::FORMAT)
-            .map_err(|e| self.corrupt(e.0))?
+            .map_err(|e| self.corrupt(e.reason))?
             .as_deref()
         {
             Some(&[found]) if found <= FORMAT => Ok(()),
@@ -202,6 +169,16 @@ impl Disk {
                 found,
             }),
             _ => Err(self.corrupt("the format is not recorded".to_owned())),
+        }
+    }
+
+    /// Checks that the store is of a format from before the journal.
+    pub(crate) fn check_has_no_journal(&self) -> Result<(), OpenError> {
+        match self.get(&Key::FORMAT).map_err(|e| self.unusable(e))? {
+            Some(format) if format == [FORMAT] => {
+                Err(self.corrupt("how far its journal went is missing".to_owned()))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -228,6 +205,14 @@ impl Disk {
         }
     }
 
+    /// Why the store cannot be opened: it is damaged, unless the disk only refuses to write.
+    pub(crate) fn unusable(&self, error: DiskError) -> OpenError {
+        match error.refused {
+            Some(errno) => OpenError::io(&self.dir)(io::Error::from_raw_os_error(errno)),
+            None => self.corrupt(error.reason),
+        }
+    }
+
     pub(crate) fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, DiskError> {
         Ok(self.db.get(key)?.map(|value| value.to_vec()))
     }
@@ -248,9 +233,10 @@ impl Disk {
     /// without everything written before it.
     pub(crate) fn put(&self, key: &Key, value: Option<&[u8]>) -> Result<(), DiskError> {
         let before = match value {
-            Some(value) => self.db.insert(key, value)?,
-            None => self.db.remove(key)?,
+            Some(value) => self.db.insert(key, value),
+            None => self.db.remove(key),
         };
+        let before = before.map_err(DiskError::writing)?;
         // sled rewrites the neighbours now and then, so removing a large value costs as much as
         // writing it. Keys and sled's headers weigh something too, which counts for small values.
         let before = before.map_or(0, |before| before.len());
@@ -264,34 +250,19 @@ impl Disk {
     /// Makes everything written so far durable.
     pub(crate) fn barrier(&self) -> Result<(), DiskError> {
         self.unsynced.store(0, Ordering::Relaxed);
-        self.db.flush()?;
-        if self.barrier == Barrier::Full {
-            self.db_file
-                .sync_data()
-                .map_err(|e| DiskError(format!("fdatasync: {e}")))?;
+        self.db.flush().map_err(DiskError::writing)?;
+        match self.barrier {
+            Barrier::Full => self.db_file.sync_data(),
+            Barrier::FlushOnly => Ok(()),
         }
-        self.synced.note();
-        Ok(())
+        .map_err(|e| DiskError::refused("fdatasync", &e))
     }
 
     /// Bytes on disk.
     pub(crate) fn size_on_disk(&self) -> Result<u64, DiskError> {
-        Ok(self.db.size_on_disk()? + journal::size_on_disk(&self.dir)?)
-    }
-}
-
-fn lock(data_dir: &Path) -> Result<File, OpenError> {
-    let path = data_dir.join("lock");
-    let file = File::options()
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .open(&path)
-        .map_err(OpenError::io(&path))?;
-    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked(data_dir.to_owned())),
-        Err(errno) => Err(OpenError::io(&path)(errno.into())),
+        let journal = journal::size_on_disk(&self.dir);
+        let journal = journal.map_err(|e| DiskError::refused("the journal", &e))?;
+        Ok(self.db.size_on_disk()? + journal)
     }
 }
 
@@ -301,14 +272,14 @@ fn create(data_dir: &Path, dir: &Path) -> Result<(), OpenError> {
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(OpenError::io(&aside))?;
     }
-    let failed = |e: DiskError| OpenError::Corrupt {
+    let failed = |e: sled::Error| OpenError::Corrupt {
         path: aside.clone(),
-        reason: e.0,
+        reason: DiskError::from(e).reason,
     };
     let db = open_sled(&aside)?;
-    db.insert(Key::FORMAT, &[FORMAT])
-        .map_err(|e| failed(e.into()))?;
-    db.flush().map_err(|e| failed(e.into()))?;
+    // It has no journal yet.
+    db.insert(Key::FORMAT, &[FORMAT - 1]).map_err(failed)?;
+    db.flush().map_err(failed)?;
     drop(db);
     files::sync_tree(&aside).map_err(OpenError::io(&aside))?;
     fs::rename(&aside, dir).map_err(OpenError::io(dir))?;
@@ -328,32 +299,36 @@ fn remove_half_written_snapshots(dir: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Opens sled on a thread of its own: a panic is an error, and so is taking for ever.
+/// Opens sled.
 fn open_sled(dir: &Path) -> Result<sled::Db, OpenError> {
-    let (done, opened) = mpsc::channel();
     let path = dir.to_owned();
+    within_deadline(dir, move || open_when_free(&path))?.map_err(|error| OpenError::Corrupt {
+        path: dir.to_owned(),
+        reason: error.to_string(),
+    })
+}
+
+/// Does on a thread of its own what damage may make panic or take for ever: the one is damage then, and so is the
+/// other an error.
+pub(crate) fn within_deadline<T: Send + 'static>(
+    dir: &Path,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, OpenError> {
+    let (done, opened) = mpsc::channel();
     let work = move || {
-        let result = catch_unwind(AssertUnwindSafe(|| open_when_free(&path)));
+        let result = catch_unwind(AssertUnwindSafe(work));
         let _ = done.send(result);
     };
     thread::Builder::new()
         .name("store-open".to_owned())
         .spawn(work)
         .map_err(OpenError::io(dir))?;
-    let corrupt = |reason: String| OpenError::Corrupt {
-        path: dir.to_owned(),
-        reason,
-    };
     match opened.recv_timeout(OPEN_DEADLINE) {
-        Ok(Ok(Ok(db))) => Ok(db),
-        Ok(Ok(Err(sled::Error::Io(source)))) => Err(OpenError::Io {
+        Ok(Ok(done)) => Ok(done),
+        Ok(Err(_panic)) => Err(OpenError::Corrupt {
             path: dir.to_owned(),
-            source,
+            reason: "reading it back failed an internal check".to_owned(),
         }),
-        Ok(Ok(Err(error))) => Err(corrupt(error.to_string())),
-        Ok(Err(_panic)) => Err(corrupt(
-            "reading it back failed an internal check".to_owned(),
-        )),
         Err(_) => Err(OpenError::Hangs(dir.to_owned())),
     }
 }
@@ -395,5 +370,21 @@ mod tests {
             matches!(refused, OpenError::NewerFormat { found: 3, .. }),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn a_disk_that_refuses_to_write_is_no_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::open(dir.path(), Barrier::Full).unwrap();
+        let full = || io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
+        let writing = DiskError::writing(sled::Error::Io(full()));
+        let opened = disk.unusable(writing);
+        assert!(matches!(opened, OpenError::Io { .. }), "{opened}");
+        assert!(opened.to_string().contains("No space left"), "{opened}");
+        // What sled makes of damage is damage, and so is what cannot be read.
+        let made_up = sled::Error::Io(io::Error::other("a segment makes no sense"));
+        for error in [DiskError::writing(made_up), sled::Error::Io(full()).into()] {
+            assert!(matches!(disk.unusable(error), OpenError::Corrupt { .. }));
+        }
     }
 }

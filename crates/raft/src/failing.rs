@@ -49,9 +49,9 @@ impl Failing {
         self.check()?;
         // sled panics on what it thinks cannot happen. After that nothing it says counts.
         let done = catch_unwind(AssertUnwindSafe(work))
-            .unwrap_or_else(|_| Err(DiskError("sled panicked".to_owned())));
+            .unwrap_or_else(|_| Err(DiskError::new("what works with it panicked")));
         done.map_err(|error| {
-            let failed = StoreFailed(error.0.into());
+            let failed = StoreFailed(error.reason.into());
             tracing::error!(reason = %failed.0, "the store has failed; nothing more is written");
             self.0.send_if_modified(|known| {
                 let first = known.is_none();

@@ -1,10 +1,12 @@
-//! Making names and contents of files durable.
+//! Making names and contents of files durable, and a directory this process's own.
 
 use std::{
     fs::{self, File},
     io,
     path::Path,
 };
+
+use crate::open_error::OpenError;
 
 /// Makes the names in a directory durable.
 pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
@@ -22,4 +24,20 @@ pub(crate) fn sync_tree(dir: &Path) -> io::Result<()> {
         }
     }
     sync_dir(dir)
+}
+
+/// Takes the lock on a data directory, which is held as long as the file is.
+pub(crate) fn lock(data_dir: &Path) -> Result<File, OpenError> {
+    let path = data_dir.join("lock");
+    let file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path)
+        .map_err(OpenError::io(&path))?;
+    match rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(OpenError::Locked(data_dir.to_owned())),
+        Err(errno) => Err(OpenError::io(&path)(errno.into())),
+    }
 }

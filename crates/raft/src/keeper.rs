@@ -1,5 +1,5 @@
 //! The thread that carries over to sled what the journal has made durable, and removes what was purged. Nobody
-//! waits for it, unless it has fallen behind by a whole file of the journal.
+//! waits for it, unless it has fallen behind by a whole file of the journal, or for a change larger than that.
 
 use std::{
     collections::VecDeque,
@@ -154,7 +154,7 @@ impl Keeper {
         queue.urgent = false;
         match queue.done >= lot {
             true => Ok(()),
-            false => Err(DiskError("nothing more is carried over to sled".to_owned())),
+            false => Err(DiskError::new("nothing more is carried over to sled")),
         }
     }
 }
@@ -262,7 +262,12 @@ impl Carrying {
             kept.note(&self.disk)?;
             self.disk.barrier()?;
             self.shared.append.store(append, Ordering::Release);
-            self.shared.lock().done += count;
+            let mut queue = self.shared.lock();
+            queue.done += count;
+            if queue.urgent {
+                self.disk.synced.note();
+            }
+            drop(queue);
             self.shared.done.notify_all();
         }
         self.purge_some(written)

@@ -40,6 +40,7 @@ mod membership;
 mod meters;
 mod network;
 pub mod node;
+mod open_error;
 mod paced;
 mod proposer;
 mod read_index;

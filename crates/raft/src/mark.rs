@@ -2,7 +2,7 @@
 //!
 //! sled takes damage in what it wrote last for the end that a crash tore, and goes on without what
 //! follows: the log would be shorter than what was acknowledged, and nobody would know. So after each
-//! barrier the end is noted here, and a log that holds less is not started from (invariant 23). The note needs no sync: it never says more than a barrier has made
+//! sync of the journal the end is noted here, and a log that holds less is not started from (invariant 23). The note needs no sync: it never says more than a sync has made
 //! durable, so an older one that a power cut leaves is true as well. Only before the log is cut short on
 //! purpose it is lowered, and synced.
 
@@ -65,7 +65,7 @@ pub(crate) struct Mark {
     file: File,
     /// What it says.
     noted: Noted,
-    /// What it will say after the next barrier.
+    /// What it will say after the next sync.
     coming: Noted,
 }
 
@@ -117,8 +117,8 @@ impl Mark {
         Ok(())
     }
 
-    /// A barrier has returned: what was written before it counts.
-    pub(crate) fn after_barrier(&mut self) -> io::Result<()> {
+    /// A sync has returned: what was written before it counts.
+    pub(crate) fn after_sync(&mut self) -> io::Result<()> {
         if self.coming == self.noted {
             return Ok(());
         }
@@ -143,14 +143,14 @@ mod tests {
     }
 
     #[test]
-    fn a_note_counts_after_a_barrier_and_is_lowered_before_a_cut() {
+    fn a_note_counts_after_a_sync_and_is_lowered_before_a_cut() {
         let dir = tempfile::tempdir().unwrap();
         let (mut mark, found) = Mark::open(dir.path()).unwrap();
         assert_eq!(found, None);
         mark.entry(6);
         mark.vote(&[3; 20]);
         assert_eq!(reopened(dir.path()), None);
-        mark.after_barrier().unwrap();
+        mark.after_sync().unwrap();
         let noted = |next| Noted {
             next,
             vote: vec![3; 20],
@@ -160,11 +160,11 @@ mod tests {
         assert_eq!(reopened(dir.path()), Some(noted(4)));
         mark.entry(4);
         assert_eq!(reopened(dir.path()), Some(noted(4)));
-        mark.after_barrier().unwrap();
+        mark.after_sync().unwrap();
         mark.before_truncating(9).unwrap();
         assert_eq!(reopened(dir.path()), Some(noted(5)));
         mark.vote(&[1; VOTE_BYTES + 1]);
-        assert!(mark.after_barrier().is_err());
+        assert!(mark.after_sync().is_err());
     }
 
     #[test]

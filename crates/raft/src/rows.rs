@@ -14,7 +14,7 @@ pub(crate) type Found = (u64, u32);
 /// Writes an entry. It is there once its head is, which is written after the rest.
 pub(crate) fn write(disk: &Disk, index: u64, entry: &[u8]) -> Result<(), DiskError> {
     let length = u32::try_from(entry.len())
-        .map_err(|_| DiskError(format!("entry {index} is over 4 GiB")))?;
+        .map_err(|_| DiskError::new(format!("entry {index} is over 4 GiB")))?;
     let (first, rest) = entry.split_at(entry.len().min(CHUNK_BYTES - HEAD_BYTES));
     for (chunk, bytes) in (1..=u16::MAX).zip(rest.chunks(CHUNK_BYTES)) {
         disk.put(&Key::chunk(index, chunk), Some(bytes))?;
@@ -92,7 +92,7 @@ pub(crate) fn purge(
 /// without a head are of an entry that a crash cut short before anyone was told of it; they are
 /// removed.
 pub(crate) fn scan(disk: &Disk, purged: Option<u64>) -> Result<Vec<Found>, OpenError> {
-    let corrupt = |e: DiskError| disk.corrupt(e.0);
+    let corrupt = |e: DiskError| disk.unusable(e);
     let start = purged.map_or(Key::chunk(0, 0), Key::after);
     let mut found: Vec<Found> = Vec::new();
     let mut headless = Vec::new();
@@ -105,7 +105,7 @@ pub(crate) fn scan(disk: &Disk, purged: Option<u64>) -> Result<Vec<Found>, OpenE
         if chunk == 0 {
             check_next(disk, purged, found.last(), index, missing)?;
             let (length, first) =
-                split_head(&bytes).ok_or_else(|| disk.corrupt(broken(index).0))?;
+                split_head(&bytes).ok_or_else(|| disk.corrupt(broken(index).reason))?;
             missing = length.saturating_sub(first.len());
             found.push((index, u32::try_from(length).unwrap_or(u32::MAX)));
         } else if found.last().is_some_and(|(last, _)| *last == index) {
@@ -115,7 +115,7 @@ pub(crate) fn scan(disk: &Disk, purged: Option<u64>) -> Result<Vec<Found>, OpenE
         }
     }
     if let (Some((index, _)), true) = (found.last(), missing > 0) {
-        return Err(disk.corrupt(broken(*index).0));
+        return Err(disk.corrupt(broken(*index).reason));
     }
     for key in headless {
         disk.put(&key, None).map_err(corrupt)?;
@@ -132,7 +132,7 @@ fn check_next(
 ) -> Result<(), OpenError> {
     let before = last.map(|(index, _)| *index).or(purged);
     if let (Some((last, _)), true) = (last, missing > 0) {
-        return Err(disk.corrupt(broken(*last).0));
+        return Err(disk.corrupt(broken(*last).reason));
     }
     match before {
         Some(before) if before.checked_add(1) != Some(index) => {
@@ -148,5 +148,5 @@ fn split_head(head: &[u8]) -> Option<(usize, &[u8])> {
 }
 
 fn broken(index: u64) -> DiskError {
-    DiskError(format!("entry {index} is incomplete"))
+    DiskError::new(format!("entry {index} is incomplete"))
 }

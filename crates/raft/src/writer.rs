@@ -78,6 +78,7 @@ impl Writer {
             committed: Arc::clone(&committed),
             unsynced: Vec::new(),
             append: 0,
+            handed: 0,
             in_other: 0,
         };
         let thread = thread::Builder::new()
@@ -173,6 +174,8 @@ struct Writing {
     unsynced: Vec<Change>,
     /// The last append among them, or before.
     append: u64,
+    /// The last lot that was handed over.
+    handed: u64,
     /// The last lot of what the journal's other file holds.
     in_other: u64,
 }
@@ -256,7 +259,10 @@ impl Writing {
     fn add(&mut self, change: Change) -> Result<(), DiskError> {
         match &change {
             Change::Entry { index, .. } => self.mark.entry(*index),
-            Change::Truncate { from } => self.mark.before_truncating(*from)?,
+            Change::Truncate { from } => {
+                let lowered = self.mark.before_truncating(*from);
+                lowered.map_err(|error| DiskError::refused("the mark", &error))?;
+            }
             Change::Value { key, value } if *key == Key::VOTE => self.mark.vote(value),
             Change::Value { .. } | Change::Purge { .. } => {}
         }
@@ -273,35 +279,38 @@ impl Writing {
 
     /// Makes durable what was added since the last sync.
     fn sync(&mut self) -> Result<(), DiskError> {
-        if !self.unsynced.is_empty() {
-            self.sync_journal()?;
-            self.mark.after_barrier()?;
+        self.sync_journal()?;
+        let noted = self.mark.after_sync();
+        noted.map_err(|error| DiskError::refused("the mark", &error))
+    }
+
+    /// The same, but for the mark. All of it is handed over then.
+    fn sync_journal(&mut self) -> Result<(), DiskError> {
+        if self.unsynced.is_empty() {
+            return Ok(());
         }
+        let began = Instant::now();
+        let synced = self.journal.sync();
+        synced.map_err(|error| DiskError::refused("the journal", &error))?;
+        self.disk.syncs.note(began.elapsed());
+        self.disk.synced.note();
+        self.hand_over();
         Ok(())
     }
 
-    /// The same, but for the mark; gives the number of the lot that all of it was handed over with.
-    fn sync_journal(&mut self) -> Result<u64, DiskError> {
-        let began = Instant::now();
-        self.journal.sync()?;
-        self.disk.syncs.note(began.elapsed());
-        self.disk.synced.note();
-        Ok(self.hand_over())
-    }
-
-    fn hand_over(&mut self) -> u64 {
-        self.keeper.hand_over(Lot {
+    fn hand_over(&mut self) {
+        self.handed = self.keeper.hand_over(Lot {
             changes: std::mem::take(&mut self.unsynced),
             kept: self.journal.synced(),
             append: self.append,
-        })
+        });
     }
 
     /// Goes on in the journal's other file, once sled has what that holds.
     fn turn(&mut self) -> Result<(), DiskError> {
-        let lot = self.sync_journal()?;
+        self.sync_journal()?;
         self.keeper.wait_for(self.in_other)?;
-        self.in_other = lot;
+        self.in_other = self.handed;
         self.journal.turn();
         Ok(())
     }
@@ -310,8 +319,8 @@ impl Writing {
     fn pass_by(&mut self, change: Change) -> Result<(), DiskError> {
         self.sync_journal()?;
         self.unsynced.push(change);
-        let lot = self.hand_over();
-        self.keeper.wait_for(lot)
+        self.hand_over();
+        self.keeper.wait_for(self.handed)
     }
 
     /// At the end: what may have waited for a sync of another's.

@@ -38,7 +38,7 @@ async fn a_damaged_log_is_set_aside_and_the_node_comes_back_by_itself() {
     let place = cluster.leader().await;
     let before = identity(&cluster.nodes[place]);
     cluster.nodes[place].kill();
-    spoil(&cluster.nodes[place].data_dir.join("log/db"));
+    spoil_log(&cluster.nodes[place]);
     let other = cluster.admin((place + 1) % 3);
     create(&other, "meanwhile", 5).await;
     cluster.nodes[place].start();
@@ -85,15 +85,14 @@ async fn a_cluster_of_one_never_sets_its_only_copy_aside() {
     create(&cluster.admin(0), "kept", 30).await;
     let before = identity(&cluster.nodes[0]);
     cluster.nodes[0].terminate();
-    let db = cluster.nodes[0].data_dir.join("log/db");
-    let whole = spoil(&db);
+    let whole = spoil_log(&cluster.nodes[0]);
     cluster.nodes[0].start();
     assert_eq!(cluster.nodes[0].wait().code(), Some(3));
     let log = cluster.nodes[0].log_text();
     assert!(log.lines().last().unwrap().contains("is damaged"), "{log}");
     assert!(set_aside(&cluster.nodes[0]).is_empty());
     assert_eq!(identity(&cluster.nodes[0]), before);
-    fs::write(&db, whole).unwrap();
+    mend(&whole);
     cluster.nodes[0].start();
     cluster.nodes[0].wait_ready().await;
     assert_eq!(cluster.held_by(0, "").await.len(), 30);
@@ -108,8 +107,7 @@ async fn where_no_other_leads_what_is_damaged_stays_where_it_is() {
     cluster.wait_level().await;
     cluster.nodes.iter_mut().for_each(Node::kill);
     let before: Vec<_> = cluster.nodes.iter().map(identity).collect();
-    let db = |place: usize, cluster: &Cluster| cluster.nodes[place].data_dir.join("log/db");
-    let whole = [0, 1].map(|place| spoil(&db(place, &cluster)));
+    let whole = [0, 1].map(|place| spoil_log(&cluster.nodes[place]));
     cluster.nodes.iter_mut().for_each(Node::start);
     for place in [0, 1] {
         assert_eq!(cluster.nodes[place].wait().code(), Some(3));
@@ -119,7 +117,7 @@ async fn where_no_other_leads_what_is_damaged_stays_where_it_is() {
         assert_eq!(identity(&cluster.nodes[place]), before[place]);
     }
     // One of them is mended, and that is enough for the other.
-    fs::write(db(0, &cluster), &whole[0]).unwrap();
+    mend(&whole[0]);
     cluster.nodes[0].start();
     cluster.nodes[0].wait_ready().await;
     cluster.nodes[1].start();
@@ -139,7 +137,7 @@ async fn the_fourth_damaged_store_is_left_to_an_operator() {
         fs::create_dir(data.join(format!("damaged-{n}"))).unwrap();
     }
     let before = identity(&cluster.nodes[2]);
-    spoil(&data.join("log/db"));
+    spoil_log(&cluster.nodes[2]);
     cluster.nodes[2].start();
     assert_eq!(cluster.nodes[2].wait().code(), Some(3));
     let log = cluster.nodes[2].log_text();

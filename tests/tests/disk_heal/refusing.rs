@@ -66,3 +66,36 @@ async fn a_leader_whose_disk_is_full_makes_way_and_heals() {
     let _turn = alone().await;
     refuses(rustix::io::Errno::NOSPC, "No space left on device").await;
 }
+
+/// A full disk takes syncs and what makes no file longer: it gets further than one that refuses all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_started_on_a_full_disk_sets_nothing_aside() {
+    let _turn = alone().await;
+    let mut cluster = Cluster::prepare(3, &[]);
+    let scratch = cluster.dir.path().to_owned();
+    let dir = cluster.nodes[0].data_dir.join("log");
+    let disk = FailingDisk::install(&mut cluster.nodes[0], &scratch, &dir);
+    cluster.nodes.iter_mut().for_each(Node::start);
+    cluster.wait_ready().await;
+    create(&cluster.admin(0), "kept", 30).await;
+    let before = identity(&cluster.nodes[0]);
+    cluster.nodes[0].kill();
+    disk.fill_up();
+    cluster.nodes[0].start();
+    let api = cluster.nodes[0].api();
+    let mut ready = false;
+    until("it runs, or says why not", async || {
+        let answer = api.try_get("/readyz").await;
+        ready = answer.is_ok_and(|answer| answer.status == 200);
+        ready || cluster.nodes[0].log_text().contains("No space left")
+    })
+    .await;
+    println!("started on a full disk: ready {ready}");
+    assert!(set_aside(&cluster.nodes[0]).is_empty());
+    assert_eq!(identity(&cluster.nodes[0]), before);
+    disk.heal();
+    cluster.nodes[0].kill();
+    cluster.nodes[0].start();
+    cluster.wait_ready().await;
+    assert_eq!(cluster.assert_equal("kept").await.len(), 30);
+}

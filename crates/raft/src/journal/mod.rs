@@ -7,7 +7,8 @@
 //!
 //! What holds it together (invariant 29):
 //!
-//! - A change goes to sled only once the journal has it durably. So sled never has what the journal lacks.
+//! - A change goes to sled only once the journal has it durably. So sled never has what the journal lacks, but for a
+//!   change larger than a file: that goes to sled alone, with nothing on its way, and is waited for.
 //! - A file is written over only once sled has all of it durably.
 //! - sled says in [`Key::JOURNAL`] up to which record it has them, written after them: sled keeps the order of
 //!   what it is given. So nothing is made twice that something later has undone.
@@ -20,7 +21,7 @@ mod tests;
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Read},
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::Path,
 };
@@ -69,6 +70,65 @@ impl Kept {
     }
 }
 
+/// The journal as a start found it, or made it. sled has all that it held.
+pub(crate) struct Left {
+    files: [File; 2],
+    /// How large each of them is.
+    size: usize,
+}
+
+impl Left {
+    /// Opens the journal in the store's directory, or makes one with files of this size, and has sled take over
+    /// what is left in it.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(crate) fn carry_over(disk: &Disk, size: usize) -> Result<Self, OpenError> {
+        let dir = disk.path();
+        let [first, second] = NAMES;
+        let Some(kept) = disk.get(&Key::JOURNAL).map_err(|e| disk.unusable(e))? else {
+            disk.check_has_no_journal()?;
+            let files = [made(disk, first, size)?, made(disk, second, size)?];
+            files::sync_dir(dir).map_err(OpenError::io(dir))?;
+            return Ok(Self { files, size });
+        };
+        let kept = Kept::decode(&kept)
+            .ok_or_else(|| disk.corrupt("how far its journal went".to_owned()))?;
+        let (first, second) = (found(disk, first)?, found(disk, second)?);
+        carry_over(disk, [&first.1, &second.1], kept)?;
+        Ok(Self {
+            size: first.1.len().min(second.1.len()),
+            files: [first.0, second.0],
+        })
+    }
+
+    /// Begins it anew: no record that is in it counts from now on.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub(crate) fn begin(self, disk: &Disk, barrier: Barrier) -> Result<Journal, OpenError> {
+        let mut salt = Salt::default();
+        getrandom::fill(&mut salt)
+            .map_err(|error| OpenError::io(disk.path())(io::Error::other(error.to_string())))?;
+        let kept = Kept { salt, number: 0 };
+        kept.note(disk)
+            .and_then(|()| disk.note_format())
+            .and_then(|()| disk.barrier())
+            .map_err(|error| disk.unusable(error))?;
+        let [file, other] = self.files;
+        Ok(Journal {
+            file,
+            other,
+            size: self.size,
+            at: 0,
+            number: 0,
+            kept,
+            barrier,
+            records: Vec::new(),
+        })
+    }
+}
+
 /// The journal of an open store.
 pub(crate) struct Journal {
     /// The file that is written now.
@@ -87,47 +147,6 @@ pub(crate) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in the store's directory, or makes one with files of this size, and has sled take over
-    /// what is left in it.
-    ///
-    /// # Errors
-    /// See [`OpenError`].
-    pub(crate) fn open(disk: &Disk, barrier: Barrier, size: usize) -> Result<Self, OpenError> {
-        let dir = disk.path();
-        let failed = |error: DiskError| disk.corrupt(error.0);
-        let stored = disk.get(&Key::JOURNAL).map_err(failed)?;
-        let [first, second] = NAMES;
-        let (file, other, size) = match stored {
-            None => (made(dir, first, size)?, made(dir, second, size)?, size),
-            Some(stored) => {
-                let kept = Kept::decode(&stored)
-                    .ok_or_else(|| disk.corrupt("how far its journal went".to_owned()))?;
-                let (first, second) = (found(disk, first)?, found(disk, second)?);
-                carry_over(disk, [&first.1, &second.1], kept)?;
-                (first.0, second.0, first.1.len().min(second.1.len()))
-            }
-        };
-        files::sync_dir(dir).map_err(OpenError::io(dir))?;
-        let mut salt = Salt::default();
-        getrandom::fill(&mut salt)
-            .map_err(|error| OpenError::io(dir)(io::Error::other(error.to_string())))?;
-        let kept = Kept { salt, number: 0 };
-        kept.note(disk)
-            .and_then(|()| disk.note_format())
-            .and_then(|()| disk.barrier())
-            .map_err(failed)?;
-        Ok(Self {
-            file,
-            other,
-            size,
-            at: 0,
-            number: 0,
-            kept,
-            barrier,
-            records: Vec::new(),
-        })
-    }
-
     /// Whether a change fits into a file at all.
     pub(crate) fn takes(&self, change: &Change) -> bool {
         record::length(change) <= self.size
@@ -179,22 +198,32 @@ pub(crate) fn size_on_disk(dir: &Path) -> io::Result<u64> {
         .sum()
 }
 
-/// Makes a file full of zeroes: blocks that were never written would be the file system's to note at a sync.
-fn made(dir: &Path, name: &str, size: usize) -> Result<File, OpenError> {
-    let path = dir.join(name);
+/// Makes a file full of zeroes: blocks that were never written would be the file system's to note at a sync. One that
+/// is there from an earlier attempt has nothing else in it, or sled has lost that there is a journal.
+fn made(disk: &Disk, name: &str, size: usize) -> Result<File, OpenError> {
+    let path = disk.path().join(name);
     let make = || {
-        let file = File::options()
+        let mut file = File::options()
             .read(true)
             .write(true)
             .create(true)
-            .truncate(true)
+            .truncate(false)
             .mode(0o600)
             .open(&path)?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        if bytes.iter().any(|byte| *byte != 0) {
+            return Ok(None);
+        }
+        file.set_len(size as u64)?;
         file.write_all_at(&vec![0; size], 0)?;
         file.sync_all()?;
-        Ok(file)
+        Ok(Some(file))
     };
-    make().map_err(OpenError::io(&path))
+    match make().map_err(OpenError::io(&path))? {
+        Some(file) => Ok(file),
+        None => Err(disk.corrupt("how far its journal went is missing".to_owned())),
+    }
 }
 
 /// Opens a file that must be there, and reads it. A process that was killed may have left what is in no sync:
@@ -221,7 +250,9 @@ fn found(disk: &Disk, name: &str) -> Result<(File, Vec<u8>), OpenError> {
 
 /// Gives sled the records that it has not, in order.
 fn carry_over(disk: &Disk, files: [&[u8]; 2], kept: Kept) -> Result<(), OpenError> {
-    let left = left_over(files, kept);
+    let left = left_over(files, kept).ok_or_else(|| {
+        disk.corrupt("its journal goes on after a part that cannot be read".to_owned())
+    })?;
     let mut making = Making::new(disk);
     let upto = kept.number + left.len() as u64;
     left.into_iter()
@@ -229,22 +260,26 @@ fn carry_over(disk: &Disk, files: [&[u8]; 2], kept: Kept) -> Result<(), OpenErro
         .and_then(|()| making.finish())
         .and_then(|()| kept.upto(upto).note(disk))
         .and_then(|()| disk.barrier())
-        .map_err(|error| disk.corrupt(error.0))
+        .map_err(|error| disk.unusable(error))
 }
 
-/// The changes after what sled has, as far as each follows the one before.
-fn left_over(files: [&[u8]; 2], kept: Kept) -> Vec<Change> {
+/// The changes after what sled has, as far as each follows the one before. `None`: a file begins later than that. It
+/// was begun only when all before it was durable, so that is damage.
+fn left_over(files: [&[u8]; 2], kept: Kept) -> Option<Vec<Change>> {
     let mut runs = files.map(|bytes| run(bytes, &kept.salt));
     runs.sort_by_key(|run| run.first().map(|(number, _)| *number));
     let mut next = kept.number + 1;
     let mut left = Vec::new();
     for (number, change) in runs.into_iter().flatten() {
+        if number > next {
+            return None;
+        }
         if number == next {
             left.push(change);
             next += 1;
         }
     }
-    left
+    Some(left)
 }
 
 /// The records that a file begins with, as far as each follows the one before.

@@ -20,7 +20,8 @@ impl Store {
 
     fn open(dir: TempDir) -> Self {
         let disk = Disk::open(dir.path(), Barrier::Full).unwrap();
-        let journal = Journal::open(&disk, Barrier::Full, SIZE).unwrap();
+        let left = Left::carry_over(&disk, SIZE).unwrap();
+        let journal = left.begin(&disk, Barrier::Full).unwrap();
         Self { dir, disk, journal }
     }
 
@@ -32,7 +33,7 @@ impl Store {
 
     fn opens(dir: &Path) -> Result<(), OpenError> {
         let disk = Disk::open(dir, Barrier::Full)?;
-        Journal::open(&disk, Barrier::Full, SIZE).map(drop)
+        Left::carry_over(&disk, SIZE).map(drop)
     }
 
     fn push(&mut self, changes: impl IntoIterator<Item = Change>) {
@@ -159,6 +160,39 @@ fn what_a_crash_left_in_part_ends_the_journal() {
 }
 
 #[test]
+fn a_file_that_goes_on_after_what_cannot_be_read_is_damage() {
+    let mut store = Store::new();
+    store.push([entry(1, 1), Change::Truncate { from: 1 }]);
+    store.journal.turn();
+    store.push([entry(1, 2)]);
+    store.spoil(NAMES[0], 40);
+    let dir = store.dir;
+    drop((store.disk, store.journal));
+    for _ in 0..2 {
+        // Each time: the records can still be read.
+        let opened = Store::opens(dir.path());
+        assert!(matches!(opened, Err(OpenError::Corrupt { .. })));
+    }
+}
+
+#[test]
+fn a_store_that_has_lost_how_far_its_journal_went_is_damaged() {
+    for (format, written) in [(2, false), (1, true)] {
+        let mut store = Store::new();
+        if written {
+            store.push([entry(1, 1)]);
+        }
+        store.disk.put(&Key::JOURNAL, None).unwrap();
+        store.disk.put(&Key::FORMAT, Some(&[format])).unwrap();
+        store.disk.barrier().unwrap();
+        let dir = store.dir;
+        drop((store.disk, store.journal));
+        let opened = Store::opens(dir.path());
+        assert!(matches!(opened, Err(OpenError::Corrupt { .. })), "{format}");
+    }
+}
+
+#[test]
 fn a_file_that_is_missing_or_cut_short_is_damage() {
     for name in NAMES {
         for gone in [true, false] {
@@ -183,7 +217,7 @@ fn a_store_without_a_journal_gets_one_and_says_so() {
     disk.put(&Key::FORMAT, Some(&[1])).unwrap();
     rows::write(&disk, 1, &[5; 100]).unwrap();
     disk.barrier().unwrap();
-    fs::write(disk.path().join(NAMES[1]), "part").unwrap();
+    fs::write(disk.path().join(NAMES[1]), [0; 100]).unwrap();
     drop(disk);
     let store = Store::open(dir);
     assert_eq!(store.disk.get(&Key::FORMAT).unwrap(), Some(vec![2]));

@@ -71,7 +71,7 @@ impl LogStore {
     }
 
     /// How long an entry that was sent ahead has been waiting for this node's disk while nothing was written
-    /// there. Large entries take several barriers, and each of them shows that the disk works.
+    /// there. An entry larger than the journal takes several syncs, and each of them shows that the disk works.
     pub(crate) fn waits_for_disk(&self) -> Duration {
         let (pending, disk) = (&self.shared.pending, &self.shared.disk);
         pending.waits_for().min(disk.synced.ago())

@@ -21,9 +21,9 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     change::Change,
-    durable::{Barrier, Disk, DiskError, OpenError},
+    durable::{self, Barrier, Disk, DiskError, OpenError},
     failing::{Failing, StoreFailed},
-    journal::{FILE_BYTES, Journal},
+    journal::{FILE_BYTES, Left},
     keeper::{Carried, Keeper},
     keys::Key,
     mark::Mark,
@@ -91,7 +91,10 @@ impl LogStore {
     #[doc(hidden)]
     pub fn open_with(data_dir: &Path, barrier: Barrier, journal: usize) -> Result<Self, OpenError> {
         let disk = Arc::new(Disk::open(data_dir, barrier)?);
-        let journal = Journal::open(&disk, barrier, journal)?;
+        let left = {
+            let disk = Arc::clone(&disk);
+            durable::within_deadline(data_dir, move || Left::carry_over(&disk, journal))??
+        };
         let purged: Option<LogId> = read_value(&disk, &Key::PURGED)
             .map_err(|e| disk.corrupt(format!("the purge point: {e}")))?;
         let purged_index = purged.map(|id| id.index);
@@ -106,6 +109,11 @@ impl LogStore {
         let window = Window::recovered(purged, last, &found);
         let end = found.last().map(|(index, _)| *index).max(purged_index);
         let mark = checked_mark(&disk, end.map_or(0, |index| index + 1))?;
+        // Not before all was looked at: what is damaged can be looked into as long as the journal can be read.
+        let journal = {
+            let disk = Arc::clone(&disk);
+            durable::within_deadline(data_dir, move || left.begin(&disk, barrier))??
+        };
         let voted =
             read_value(&disk, &Key::VOTE).map_err(|e| disk.corrupt(format!("the vote: {e}")))?;
         let committed = read_value::<Option<LogId>>(&disk, &Key::COMMITTED)
@@ -149,7 +157,7 @@ impl LogStore {
         self.shared.appended.read()
     }
 
-    /// How long barriers took.
+    /// How long syncs of the journal took.
     #[must_use]
     pub fn synced(&self) -> DurationsReading {
         self.shared.disk.syncs.read()
@@ -203,7 +211,7 @@ impl LogStore {
     /// [`OpenError::Corrupt`] for another member's log.
     pub fn claim(&self, raft_id: u64) -> Result<(), OpenError> {
         let disk = &self.shared.disk;
-        let failed = |error: DiskError| disk.corrupt(error.0);
+        let failed = |error: DiskError| disk.unusable(error);
         match disk.get(&Key::OWNER).map_err(failed)? {
             Some(owner) if owner == raft_id.to_le_bytes() => {}
             Some(_) => return Err(OpenError::OtherMembers(disk.path().to_owned())),
@@ -247,7 +255,7 @@ impl LogStore {
         self.shared
             .disk
             .size_on_disk()
-            .map_err(|e| StoreFailed(e.0.into()))
+            .map_err(|e| StoreFailed(e.reason.into()))
     }
 
     fn window(&self) -> MutexGuard<'_, Window> {
@@ -302,7 +310,7 @@ fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
 /// Checks what is there against what was noted to be there: the log goes on at `next`.
 fn checked_mark(disk: &Disk, next: u64) -> Result<Mark, OpenError> {
     let (mut mark, noted) = Mark::open(disk.path()).map_err(OpenError::io(disk.path()))?;
-    let stored = disk.get(&Key::VOTE).map_err(|e| disk.corrupt(e.0))?;
+    let stored = disk.get(&Key::VOTE).map_err(|e| disk.corrupt(e.reason))?;
     let vote = |bytes: &[u8]| match bytes {
         [] => Ok(None),
         bytes => postcard::from_bytes::<Vote>(bytes).map(Some),
@@ -327,7 +335,7 @@ fn checked_mark(disk: &Disk, next: u64) -> Result<Mark, OpenError> {
         mark.entry(last);
     }
     mark.vote(&stored);
-    mark.after_barrier().map_err(OpenError::io(disk.path()))?;
+    mark.after_sync().map_err(OpenError::io(disk.path()))?;
     Ok(mark)
 }
 
@@ -346,12 +354,12 @@ fn read_entries(disk: &Disk, range: Range<u64>) -> Result<Vec<Entry>, (u64, Entr
 }
 
 fn read_entry(disk: &Disk, index: u64) -> Result<Option<Entry>, EntryDecodeError> {
-    let bytes = rows::read(disk, index).map_err(|e| EntryDecodeError::Malformed(e.0))?;
+    let bytes = rows::read(disk, index).map_err(|e| EntryDecodeError::Malformed(e.reason))?;
     bytes.map(|bytes| entry_codec::decode(&bytes)).transpose()
 }
 
 fn read_value<T: DeserializeOwned>(disk: &Disk, key: &Key) -> Result<Option<T>, String> {
-    let Some(bytes) = disk.get(key).map_err(|e| e.0)? else {
+    let Some(bytes) = disk.get(key).map_err(|e| e.reason)? else {
         return Ok(None);
     };
     postcard::from_bytes(&bytes)

@@ -60,8 +60,9 @@ impl Readers {
     }
 
     fn turn(&self, tick: u64) {
-        let last = self.tick.swap(tick, Relaxed);
-        if last != tick {
+        // Whoever was held up since it looked at the clock turns nothing back.
+        let last = self.tick.fetch_max(tick, Relaxed);
+        if tick > last {
             let count = self.now.swap(0, Relaxed);
             let before = if tick == last + 1 { count } else { 0 };
             self.before.store(before, Relaxed);
