@@ -81,22 +81,34 @@ fn spoil(file: &Path) -> Vec<u8> {
     whole
 }
 
-/// Changes bytes in the middle of what sled holds, and at the beginning of each file of the journal: what sled has lost at
-/// its end, the journal would give back. Returns what was there.
+/// Changes bytes in the middle of what sled holds, and all of the journal: what sled has lost at its end, the journal
+/// would give back. Returns the directory's files as they were.
 fn spoil_log(node: &Node) -> Vec<(PathBuf, Vec<u8>)> {
     let log = node.data_dir.join("log");
-    let journals = ["journal.0", "journal.1"].map(|name| log.join(name));
-    let mut whole = vec![(log.join("db"), spoil(&log.join("db")))];
-    for path in journals {
+    let files = fs::read_dir(&log)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let files = files.filter(|path| path.is_file());
+    let whole = files.map(|path| (path.clone(), fs::read(path).unwrap()));
+    let whole: Vec<_> = whole.collect();
+    spoil(&log.join("db"));
+    for path in ["journal.0", "journal.1"].map(|name| log.join(name)) {
         let bytes = fs::read(&path).unwrap();
         let spoilt: Vec<u8> = bytes.iter().map(|byte| byte ^ 0x5a).collect();
         fs::write(&path, spoilt).unwrap();
-        whole.push((path, bytes));
     }
     whole
 }
 
+/// Puts the files back, and nothing else: sled has a summary of what it finds in a file of its own.
 fn mend(whole: &[(PathBuf, Vec<u8>)]) {
+    let log = whole[0].0.parent().unwrap();
+    for entry in fs::read_dir(log).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            fs::remove_file(path).unwrap();
+        }
+    }
     for (path, bytes) in whole {
         fs::write(path, bytes).unwrap();
     }

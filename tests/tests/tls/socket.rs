@@ -102,12 +102,12 @@ async fn it_may_be_all_there_is_and_asks_for_the_allowlist_as_well() {
     assert!(TcpStream::connect(address(node)).await.is_err());
     let read = ask(&path, "GET", "/v1/secrets/s", "").await.unwrap();
     read.expect(403);
-    let log = node.log_text();
-    let line = format!("the API listens address=\"{}\"", path.display());
-    assert!(
-        log.contains(&line) || log.contains(&path.display().to_string()),
-        "{log}"
-    );
+    // It may answer before it has said so.
+    let until = Instant::now() + PATIENCE;
+    while !node.log_text().contains(&path.display().to_string()) {
+        assert!(Instant::now() < until, "{}", node.log_text());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     // As its manual says.
     let output = Command::new("curl")
         .args(["-sS", "--unix-socket"])

@@ -253,6 +253,10 @@ fn carry_over(disk: &Disk, files: [&[u8]; 2], kept: Kept) -> Result<(), OpenErro
     let left = left_over(files, kept).ok_or_else(|| {
         disk.corrupt("its journal goes on after a part that cannot be read".to_owned())
     })?;
+    // A store that turns out to be damaged stays as it was found, as far as this goes.
+    if left.is_empty() {
+        return Ok(());
+    }
     let mut making = Making::new(disk);
     let upto = kept.number + left.len() as u64;
     left.into_iter()

@@ -91,10 +91,12 @@ impl LogStore {
     #[doc(hidden)]
     pub fn open_with(data_dir: &Path, barrier: Barrier, journal: usize) -> Result<Self, OpenError> {
         let disk = Arc::new(Disk::open(data_dir, barrier)?);
-        let left = {
-            let disk = Arc::clone(&disk);
-            durable::within_deadline(data_dir, move || Left::carry_over(&disk, journal))??
-        };
+        durable::within_deadline(data_dir, move || Self::read_back(disk, barrier, journal))?
+    }
+
+    /// Has sled take over what the journal holds, looks at all that is there, and starts to write.
+    fn read_back(disk: Arc<Disk>, barrier: Barrier, journal: usize) -> Result<Self, OpenError> {
+        let left = Left::carry_over(&disk, journal)?;
         let purged: Option<LogId> = read_value(&disk, &Key::PURGED)
             .map_err(|e| disk.corrupt(format!("the purge point: {e}")))?;
         let purged_index = purged.map(|id| id.index);
@@ -110,17 +112,14 @@ impl LogStore {
         let end = found.last().map(|(index, _)| *index).max(purged_index);
         let mark = checked_mark(&disk, end.map_or(0, |index| index + 1))?;
         // Not before all was looked at: what is damaged can be looked into as long as the journal can be read.
-        let journal = {
-            let disk = Arc::clone(&disk);
-            durable::within_deadline(data_dir, move || left.begin(&disk, barrier))??
-        };
+        let journal = left.begin(&disk, barrier)?;
         let voted =
             read_value(&disk, &Key::VOTE).map_err(|e| disk.corrupt(format!("the vote: {e}")))?;
         let committed = read_value::<Option<LogId>>(&disk, &Key::COMMITTED)
             .map_err(|e| disk.corrupt(format!("the commit index: {e}")))?;
         let failing = Failing::new();
         let keeper = Keeper::start(Arc::clone(&disk), failing.clone(), purged_index)
-            .map_err(OpenError::io(data_dir))?;
+            .map_err(OpenError::io(disk.path()))?;
         let carried = keeper.carried();
         let tools = Tools {
             disk: Arc::clone(&disk),
@@ -129,7 +128,7 @@ impl LogStore {
             mark,
             failing,
         };
-        let writer = Writer::start(tools).map_err(OpenError::io(data_dir))?;
+        let writer = Writer::start(tools).map_err(OpenError::io(disk.path()))?;
         let shared = Shared {
             writer,
             carried,
