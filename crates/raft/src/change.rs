@@ -8,7 +8,7 @@ use crate::{
 
 /// One change of the store. Making changes again, in their order and to the end, makes no difference: so does
 /// a start that finds some of them made already.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[cfg_attr(test, derive(PartialEq, Eq, Debug))]
 pub(crate) enum Change {
     /// Writes an entry.
     Entry { index: u64, bytes: Vec<u8> },

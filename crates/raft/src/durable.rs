@@ -56,6 +56,13 @@ const SLED_LOCK_DEADLINE: Duration = Duration::from_secs(10);
 /// The format this build writes, and the newest it reads: since 2 a journal holds what sled may not have yet.
 pub const FORMAT: u8 = 2;
 
+/// Errors of the file system that sled makes up where what it reads makes no sense.
+const MADE_UP: [io::ErrorKind; 3] = [
+    io::ErrorKind::Other,
+    io::ErrorKind::InvalidData,
+    io::ErrorKind::UnexpectedEof,
+];
+
 /// What makes a write durable, in the journal and in sled.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Barrier {
@@ -73,7 +80,7 @@ pub enum Barrier {
 pub(crate) struct DiskError {
     pub(crate) reason: String,
     /// What the operating system refused a write with: the disk is full, say, and what is on it is whole.
-    refused: Option<i32>,
+    refused: Option<io::ErrorKind>,
 }
 
 impl DiskError {
@@ -89,13 +96,16 @@ impl DiskError {
     pub(crate) fn refused(what: &str, error: &io::Error) -> Self {
         Self {
             reason: format!("{what}: {error}"),
-            refused: error.raw_os_error(),
+            refused: Some(error.kind()),
         }
     }
 
     fn writing(error: sled::Error) -> Self {
         match error {
-            sled::Error::Io(error) => Self::refused("sled", &error),
+            // Those of its threads come without their number.
+            sled::Error::Io(error) if !MADE_UP.contains(&error.kind()) => {
+                Self::refused("sled", &error)
+            }
             other => other.into(),
         }
     }
@@ -133,7 +143,7 @@ impl Disk {
         if !dir.exists() {
             create(data_dir, &dir)?;
         }
-        remove_half_written_snapshots(&dir).map_err(OpenError::io(&dir))?;
+        files::remove_half_written_snapshots(&dir).map_err(OpenError::io(&dir))?;
         let db_path = dir.join("db");
         let db_file = File::options()
             .read(true)
@@ -208,7 +218,7 @@ impl Disk {
     /// Why the store cannot be opened: it is damaged, unless the disk only refuses to write.
     pub(crate) fn unusable(&self, error: DiskError) -> OpenError {
         match error.refused {
-            Some(errno) => OpenError::io(&self.dir)(io::Error::from_raw_os_error(errno)),
+            Some(kind) => OpenError::io(&self.dir)(io::Error::new(kind, error.reason)),
             None => self.corrupt(error.reason),
         }
     }
@@ -272,10 +282,7 @@ fn create(data_dir: &Path, dir: &Path) -> Result<(), OpenError> {
     if aside.exists() {
         fs::remove_dir_all(&aside).map_err(OpenError::io(&aside))?;
     }
-    let failed = |e: sled::Error| OpenError::Corrupt {
-        path: aside.clone(),
-        reason: DiskError::from(e).reason,
-    };
+    let failed = |error| not_opened(&aside, error);
     let db = open_sled(&aside)?;
     // It has no journal yet.
     db.insert(Key::FORMAT, &[FORMAT - 1]).map_err(failed)?;
@@ -286,26 +293,21 @@ fn create(data_dir: &Path, dir: &Path) -> Result<(), OpenError> {
     files::sync_dir(data_dir).map_err(OpenError::io(data_dir))
 }
 
-fn remove_half_written_snapshots(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "generating")
-        {
-            fs::remove_file(path)?;
-        }
-    }
-    Ok(())
-}
-
 /// Opens sled.
 fn open_sled(dir: &Path) -> Result<sled::Db, OpenError> {
     let path = dir.to_owned();
-    within_deadline(dir, move || open_when_free(&path))?.map_err(|error| OpenError::Corrupt {
-        path: dir.to_owned(),
-        reason: error.to_string(),
-    })
+    within_deadline(dir, move || open_when_free(&path))?.map_err(|error| not_opened(dir, error))
+}
+
+/// What the file system refuses is no damage.
+fn not_opened(dir: &Path, error: sled::Error) -> OpenError {
+    match error {
+        sled::Error::Io(source) => OpenError::io(dir)(source),
+        other => OpenError::Corrupt {
+            path: dir.to_owned(),
+            reason: other.to_string(),
+        },
+    }
 }
 
 /// Does on a thread of its own what damage may make panic or take for ever: the one is damage then, and so is the
@@ -317,6 +319,7 @@ pub(crate) fn within_deadline<T: Send + 'static>(
     let (done, opened) = mpsc::channel();
     let work = move || {
         let result = catch_unwind(AssertUnwindSafe(work));
+        // Nobody listens any more: it took longer than the deadline, and that is the answer.
         let _ = done.send(result);
     };
     thread::Builder::new()
@@ -377,10 +380,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let disk = Disk::open(dir.path(), Barrier::Full).unwrap();
         let full = || io::Error::from_raw_os_error(rustix::io::Errno::NOSPC.raw_os_error());
-        let writing = DiskError::writing(sled::Error::Io(full()));
-        let opened = disk.unusable(writing);
+        let cloned = sled::Error::Io(full()).clone();
+        let opened = disk.unusable(DiskError::writing(cloned));
         assert!(matches!(opened, OpenError::Io { .. }), "{opened}");
         assert!(opened.to_string().contains("No space left"), "{opened}");
+        let opening = not_opened(dir.path(), sled::Error::Io(full()));
+        assert!(matches!(opening, OpenError::Io { .. }), "{opening}");
         // What sled makes of damage is damage, and so is what cannot be read.
         let made_up = sled::Error::Io(io::Error::other("a segment makes no sense"));
         for error in [DiskError::writing(made_up), sled::Error::Io(full()).into()] {

@@ -41,3 +41,17 @@ pub(crate) fn lock(data_dir: &Path) -> Result<File, OpenError> {
         Err(errno) => Err(OpenError::io(&path)(errno.into())),
     }
 }
+
+/// Removes what sled was writing as a summary of its log when a crash came: it would not open with it.
+pub(crate) fn remove_half_written_snapshots(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "generating")
+        {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}

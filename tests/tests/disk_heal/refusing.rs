@@ -91,7 +91,11 @@ async fn a_node_that_is_started_on_a_full_disk_sets_nothing_aside() {
     })
     .await;
     println!("started on a full disk: ready {ready}");
-    assert!(set_aside(&cluster.nodes[0]).is_empty());
+    if !ready {
+        assert_eq!(cluster.nodes[0].wait().code(), Some(3));
+    }
+    let log = cluster.nodes[0].log_text();
+    assert!(set_aside(&cluster.nodes[0]).is_empty(), "{log}");
     assert_eq!(identity(&cluster.nodes[0]), before);
     disk.heal();
     cluster.nodes[0].kill();

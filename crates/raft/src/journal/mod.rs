@@ -95,7 +95,7 @@ impl Left {
         let kept = Kept::decode(&kept)
             .ok_or_else(|| disk.corrupt("how far its journal went".to_owned()))?;
         let (first, second) = (found(disk, first)?, found(disk, second)?);
-        carry_over(disk, [&first.1, &second.1], kept)?;
+        give_to_sled(disk, [&first.1, &second.1], kept)?;
         Ok(Self {
             size: first.1.len().min(second.1.len()),
             files: [first.0, second.0],
@@ -249,7 +249,7 @@ fn found(disk: &Disk, name: &str) -> Result<(File, Vec<u8>), OpenError> {
 }
 
 /// Gives sled the records that it has not, in order.
-fn carry_over(disk: &Disk, files: [&[u8]; 2], kept: Kept) -> Result<(), OpenError> {
+fn give_to_sled(disk: &Disk, files: [&[u8]; 2], kept: Kept) -> Result<(), OpenError> {
     let left = left_over(files, kept).ok_or_else(|| {
         disk.corrupt("its journal goes on after a part that cannot be read".to_owned())
     })?;
