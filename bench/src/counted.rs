@@ -103,7 +103,7 @@ fn envelopes(times: u64) -> Result<()> {
 
 fn record() -> Entry {
     Entry {
-        request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        request_id: "0123456789abcdef0123456789abcdef".into(),
         actor: "reader".to_owned(),
         client_ip: Some(READER.into()),
         peer_ip: Some(READER.into()),
@@ -134,16 +134,16 @@ fn reads(runtime: &Runtime, dir: &Path, times: u64) -> Result<()> {
 }
 
 async fn read(app: &Arc<App>, router: &Router) -> Result<()> {
-    let mut request = Request::get("/v1/secrets/bench/0")
+    let request = Request::get("/v1/secrets/bench/0")
         .header("host", "127.0.0.1:8200")
         .header("user-agent", "bench")
         .header("accept", "*/*")
         .body(Body::empty())?;
-    request.extensions_mut().insert(PeerAddress {
+    let from = PeerAddress {
         peer: READER.into(),
         client: READER.into(),
-    });
-    let response = http::serve(app, router.clone(), request).await;
+    };
+    let response = http::serve(Arc::clone(app), router.clone(), from, request).await;
     ensure!(response.status() == StatusCode::OK, "{}", response.status());
     let body = to_bytes(response.into_body(), usize::MAX).await?;
     ensure!(!body.is_empty(), "there is no body");

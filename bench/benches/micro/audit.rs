@@ -13,7 +13,7 @@ const FILE_BYTES: u64 = 64 << 20;
 
 fn entry() -> Entry {
     Entry {
-        request_id: "0123456789abcdef0123456789abcdef".to_owned(),
+        request_id: "0123456789abcdef0123456789abcdef".into(),
         actor: "reader".to_owned(),
         client_ip: Some([10, 0, 0, 1].into()),
         peer_ip: Some([10, 0, 0, 1].into()),

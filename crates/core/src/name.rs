@@ -146,7 +146,7 @@ impl SecretName {
     pub fn in_mount(mount: &str, path: &str) -> Result<Self, NameError> {
         check_label(mount, limits::MOUNT_NAME_BYTES)?;
         check_path(path)?;
-        Ok(Self(Arc::from(format!("{mount}/{path}"))))
+        Ok(Self(Arc::from([mount, "/", path].concat())))
     }
 
     /// A bound for a range over names: any text, not checked, never stored.

@@ -117,7 +117,8 @@ impl Keyring {
             counters.misses.fetch_add(1, Relaxed);
             let unwrap = unwrap(Arc::clone(&self.kms), sealed, binding);
             let ticket = self.admit(Operation::Unwrap, &sealed.kms_key_id)?;
-            return self.line.ask_with(ticket, within, unwrap).await.map(fresh);
+            let asked = Box::pin(self.line.ask_with(ticket, within, unwrap));
+            return asked.await.map(fresh);
         }
         let key = CacheKey {
             wrapped: sealed.wrapped_dek.clone(),
@@ -142,7 +143,7 @@ impl Keyring {
         if self.stale(&key, sealed).is_some() {
             patience = patience.min(STALE_PATIENCE);
         }
-        match waiting.wait(patience).await {
+        match Box::pin(waiting.wait(patience)).await {
             Ok(dek) => Ok(fresh(dek)),
             // Looked for again: a refusal that came meanwhile has taken it away.
             Err(error) if error.is_retryable() => match self.stale(&key, sealed) {

@@ -102,13 +102,10 @@ impl ApiPort {
     ) {
         let app = Arc::new(app(settings, vault, self.stats.clone()));
         let router = http::router(Arc::clone(&app));
-        let answer = move |caller: Caller, mut request: ::http::Request<axum::body::Body>| {
-            let (app, router) = (Arc::clone(&app), router.clone());
+        let answer = move |caller: Caller, request: ::http::Request<axum::body::Body>| {
             let Caller { peer, client } = caller;
-            request
-                .extensions_mut()
-                .insert(PeerAddress { peer, client });
-            async move { http::serve(&app, router, request).await }
+            let from = PeerAddress { peer, client };
+            http::serve(Arc::clone(&app), router.clone(), from, request)
         };
         let linger = match settings.peers.is_empty() {
             true => Duration::ZERO,

@@ -27,7 +27,7 @@ use std::{
 };
 
 use axum::{Router, body::Body, extract::Request, response::Response};
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::Either};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use strongroom_core::{Allowlist, ReadGate};
 use strongroom_seal::request;
@@ -41,12 +41,15 @@ pub use backup::Streams;
 pub use body::BodyPlaces;
 pub use call::PeerAddress;
 pub use carried::Detached;
+use metrics::InFlight;
 pub use metrics::{EdgeStats, HttpMetrics};
 pub use origin::Origins;
 pub use routes::{Route, Who, route_list};
 
 /// The log index that an answer has seen, and that a read has to see.
 pub(crate) const INDEX: HeaderName = HeaderName::from_static("x-strongroom-index");
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What handlers share.
 pub struct App {
@@ -70,7 +73,7 @@ pub struct App {
     pub detached: Detached,
 }
 
-/// The API as a router. Every connection must put its [`PeerAddress`] into the request's extensions.
+/// The API as a router. A request that did not come through [`serve`] is refused.
 pub fn router(app: Arc<App>) -> Router {
     let mut router = Router::new();
     for route in routes::table() {
@@ -84,81 +87,103 @@ pub fn router(app: Arc<App>) -> Router {
 
 /// Serves one request: gives it its id, which each log line written meanwhile carries, whatever the
 /// filter lets through.
-pub async fn serve(app: &Arc<App>, router: Router, request: Request) -> Response {
+///
+/// Neither this nor [`serve_as`] is an `async fn`: one has a place for what it is given and another for what becomes
+/// of it, and all of that is moved with each request.
+pub fn serve(
+    app: Arc<App>,
+    router: Router,
+    from: PeerAddress,
+    request: Request,
+) -> impl Future<Output = Response> + Send {
     let request_id = strongroom_service::context::new_request_id();
     let trace = traces::of_request(&request_id);
-    if trace.is_disabled() && logging::name_requests() {
-        let id = request_id.clone();
-        return request::serve(id, serve_as(request_id, app, router, request)).await;
-    }
+    let by_name = trace.is_disabled() && logging::name_requests();
     // Stages have spans, which are shown with the span of their request around them.
-    let line = tracing::error_span!("request", request_id);
-    serve_as(request_id, app, router, request)
-        .instrument(trace)
-        .instrument(line)
-        .await
+    let line = (!by_name).then(|| tracing::error_span!("request", %request_id));
+    let served = serve_as(Arc::clone(&request_id), app, router, (from, request));
+    match line {
+        None => Either::Left(request::serve(request_id, served)),
+        Some(line) => Either::Right(served.instrument(trace).instrument(line)),
+    }
 }
 
 /// Keeps a panic from reaching further than this request, and puts on every response what every
 /// response carries.
-async fn serve_as(
-    request_id: String,
-    app: &Arc<App>,
+fn serve_as(
+    request_id: Arc<str>,
+    app: Arc<App>,
     router: Router,
-    mut request: Request,
-) -> Response {
-    let began = Instant::now();
-    let _under_way = app.metrics.begin();
-    let (seen, route) = (Seen::default(), call::RouteCell::default());
-    request.extensions_mut().insert(call::Arrival {
-        request_id: request_id.clone(),
-        began,
-        seen: seen.clone(),
-        route: Arc::clone(&route),
-    });
-    let method = request.method().clone();
-    let served = AssertUnwindSafe(async {
-        match router.oneshot(request).await {
-            Ok(response) => response,
-            Err(never) => match never {},
-        }
-    });
-    let mut response = match served.catch_unwind().await {
-        Ok(response) => response,
-        Err(_panic) => {
-            // What a panic carries may hold anything: the hook has logged where it came from.
-            tracing::error!("a request panicked");
-            answer::error(&VaultError::Internal)
-        }
+    (from, mut request): (PeerAddress, Request),
+) -> impl Future<Output = Response> + Send {
+    let under_way = UnderWay {
+        _counted: app.metrics.begin(),
+        began: Instant::now(),
+        request_id: Arc::clone(&request_id),
+        method: metrics::known(request.method()),
+        seen: Seen::default(),
+        route: call::RouteCell::default(),
+        app,
     };
-    let route = route.get().copied().unwrap_or("other");
-    let method = metrics::known(&method);
-    app.metrics
-        .observe(route, method, response.status(), began.elapsed());
-    traces::note_answer(route, method, response.status());
-    if let Ok(id) = HeaderValue::from_str(&request_id) {
-        response.headers_mut().insert("x-request-id", id);
+    request.extensions_mut().insert(call::Arrival {
+        request_id,
+        from,
+        began: under_way.began,
+        seen: under_way.seen.clone(),
+        route: Arc::clone(&under_way.route),
+    });
+    let served = AssertUnwindSafe(router.oneshot(request)).catch_unwind();
+    served.map(move |served| {
+        let response = match served {
+            Ok(Ok(response)) => response,
+            Ok(Err(never)) => match never {},
+            Err(_panic) => {
+                // What a panic carries may hold anything: the hook has logged where it came from.
+                tracing::error!("a request panicked");
+                answer::error(&VaultError::Internal)
+            }
+        };
+        under_way.end(response)
+    })
+}
+
+/// A request that is being answered.
+struct UnderWay {
+    _counted: InFlight,
+    began: Instant,
+    request_id: Arc<str>,
+    method: &'static str,
+    seen: Seen,
+    route: call::RouteCell,
+    app: Arc<App>,
+}
+
+impl UnderWay {
+    /// The answer with what every answer carries; it is counted.
+    fn end(self, mut response: Response) -> Response {
+        let route = self.route.get().copied().unwrap_or("other");
+        let (metrics, status) = (&self.app.metrics, response.status());
+        metrics.observe(route, self.method, status, self.began.elapsed());
+        traces::note_answer(route, self.method, status);
+        let headers = response.headers_mut();
+        if let Ok(id) = HeaderValue::from_str(&self.request_id) {
+            headers.insert(REQUEST_ID, id);
+        }
+        let refused = [
+            StatusCode::UNAUTHORIZED,
+            StatusCode::FORBIDDEN,
+            StatusCode::TOO_MANY_REQUESTS,
+        ];
+        if let Some(index) = self.seen.index().filter(|_| !refused.contains(&status)) {
+            headers.insert(INDEX, index.into());
+        }
+        if self.app.vault.is_stopping() {
+            // The connection is about to end: the next request finds another node.
+            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
     }
-    let refused = [
-        StatusCode::UNAUTHORIZED,
-        StatusCode::FORBIDDEN,
-        StatusCode::TOO_MANY_REQUESTS,
-    ];
-    if let Some(index) = seen
-        .index()
-        .filter(|_| !refused.contains(&response.status()))
-    {
-        response.headers_mut().insert(INDEX, index.into());
-    }
-    if app.vault.is_stopping() {
-        // The connection is about to end: the next request finds another node.
-        let close = HeaderValue::from_static("close");
-        response.headers_mut().insert(header::CONNECTION, close);
-    }
-    response
-        .headers_mut()
-        .insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 /// A response without a body.

@@ -216,8 +216,7 @@ where
     F: Future<Output = Response> + Send + 'static,
 {
     let answer = service_fn(move |request: Request<Incoming>| {
-        let served = service(caller, request.map(Body::new));
-        async move { Ok::<_, Infallible>(served.await) }
+        service(caller, request.map(Body::new)).map(Ok::<_, Infallible>)
     });
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(READ_BY_CLIENT_WITHIN));

@@ -143,7 +143,7 @@ type Held<'a> = (&'a Arc<TokenGrant>, &'a Arc<Role>);
 
 /// Proof that the client's address may read.
 pub struct Reader {
-    pub(crate) context: RequestContext,
+    pub(crate) context: Box<RequestContext>,
 }
 
 impl Reader {
@@ -292,7 +292,7 @@ impl Vault {
     /// [`VaultError::AddressNotAllowed`], or [`VaultError::AuditUnavailable`].
     pub async fn admit_reader(
         &self,
-        context: RequestContext,
+        context: Box<RequestContext>,
         action: &'static str,
         target: &str,
     ) -> Result<Reader, VaultError> {
@@ -302,7 +302,7 @@ impl Vault {
         }
         let what = (READER, action, target);
         let error = VaultError::AddressNotAllowed;
-        Err(self.refuse(&context, error, what).await)
+        Err(Box::pin(self.refuse(&context, error, what)).await)
     }
 
     /// Refuses a request whose client address cannot be told, and records it.

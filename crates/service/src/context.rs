@@ -19,7 +19,7 @@ use crate::{error::VaultError, hex};
 #[derive(Clone, Debug)]
 pub struct RequestContext {
     /// Given to the caller, the log and the audit trail.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// The client's address, trusted proxies considered. Canonical: never IPv4-mapped.
     pub client_ip: IpAddr,
     /// The address of the connection.
@@ -38,7 +38,7 @@ impl RequestContext {
     /// One request of a client.
     #[must_use]
     pub fn of_client(
-        request_id: String,
+        request_id: Arc<str>,
         client_ip: IpAddr,
         peer_ip: IpAddr,
         deadline: Instant,
@@ -167,15 +167,15 @@ const STEP: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 /// 128 bits in hexadecimal: unique, but no secret. Each thread walks from a random place, so that the
 /// system is not asked for every request.
 #[must_use]
-pub fn new_request_id() -> String {
+pub fn new_request_id() -> Arc<str> {
     let Some(last) = LAST_ID.get().or_else(random) else {
         // An id that repeats does less harm than a request refused for want of one.
-        return "unavailable".to_owned();
+        return "unavailable".into();
     };
     let next = last.wrapping_add(STEP);
     LAST_ID.set(Some(next));
     let text: [u8; 32] = hex::digits(&next.to_be_bytes());
-    str::from_utf8(&text).unwrap_or_default().to_owned()
+    str::from_utf8(&text).unwrap_or_default().into()
 }
 
 fn random() -> Option<u128> {

@@ -236,7 +236,7 @@ impl Vault {
 
     pub(crate) fn entry(&self, context: &RequestContext, event: Event<'_>) -> Entry {
         Entry {
-            request_id: context.request_id.clone(),
+            request_id: Arc::clone(&context.request_id),
             actor: event.actor.to_owned(),
             client_ip: Some(context.client_ip).filter(|ip| !ip.is_unspecified()),
             peer_ip: Some(context.peer_ip).filter(|ip| !ip.is_unspecified()),
@@ -289,7 +289,7 @@ impl Vault {
     ) -> Result<(), VaultError> {
         let stage = tracing::debug_span!(target: TRACE, "audit");
         self.audit
-            .write_noting(self.entry(context, event), || context.seen.note_record())
+            .write_noting(|| self.entry(context, event), || context.seen.note_record())
             .instrument(stage)
             .await
             .map(|_| ())

@@ -51,7 +51,7 @@ impl Streams {
     }
 }
 
-pub(super) async fn take(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn take(app: Arc<App>, call: Box<Call>) -> Answer {
     let permit = app
         .vault
         .authorize::<TakeBackup>(call.context, &call.token, ())
@@ -72,7 +72,7 @@ pub(super) async fn take(app: Arc<App>, call: Call) -> Answer {
     Ok(response)
 }
 
-pub(super) async fn restore(app: Arc<App>, mut call: Call, body: Body) -> Answer {
+pub(super) async fn restore(app: Arc<App>, mut call: Box<Call>, body: Body) -> Answer {
     let force = match call.query("force")?.as_deref() {
         None | Some("false") => false,
         Some("true") => true,
@@ -94,7 +94,7 @@ pub(super) async fn restore(app: Arc<App>, mut call: Call, body: Body) -> Answer
         drop(place);
         restored
     };
-    let restored = to_its_end(&app, Pool::Others, restored).await?;
+    let restored = to_its_end(&app, Pool::Others, Box::pin(restored)).await?;
     let body = json!({
         "cluster_id": restored.cluster_id.map(|id| id.to_string()),
         "index": restored.position.map(|position| position.index),

@@ -11,6 +11,7 @@ use axum::{
     extract::{Request, State},
     routing::{MethodFilter, MethodRouter, on},
 };
+use futures_util::FutureExt;
 use http::{HeaderMap, Uri, header};
 use hyper::body::Body as _;
 use strongroom_core::{SecretName, allowlist::canonical};
@@ -30,7 +31,7 @@ use super::{
     client,
 };
 
-/// Where a connection comes from, put into every request by the listener.
+/// Where a connection comes from.
 #[derive(Clone, Copy, Debug)]
 pub struct PeerAddress {
     /// Its other end.
@@ -39,10 +40,11 @@ pub struct PeerAddress {
     pub client: IpAddr,
 }
 
-/// When a request came, and its id.
+/// When a request came, from where, and its id: put into its extensions.
 #[derive(Clone)]
 pub(super) struct Arrival {
-    pub(super) request_id: String,
+    pub(super) request_id: Arc<str>,
+    pub(super) from: PeerAddress,
     pub(super) began: Instant,
     pub(super) seen: Seen,
     pub(super) route: RouteCell,
@@ -69,25 +71,27 @@ pub(crate) fn endpoint<F, Fut>(
     run: Run,
 ) -> MethodRouter<Arc<App>>
 where
-    F: Fn(Arc<App>, Call) -> Fut + Clone + Send + Sync + 'static,
+    F: Fn(Arc<App>, Box<Call>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send + 'static,
 {
-    routed(filter, path, move |app, request| {
-        let handler = handler.clone();
-        async move {
-            let (mut call, body) = take_apart(&app, request).await?;
-            call.take_in(&app, body).await?;
-            match run {
-                Run::Attached => handler(app, call).await,
-                // In a box from the beginning: it is large, and on its way to a task of its own each step would
-                // move all of it.
-                Run::ToItsEnd(pool) => {
-                    let work = Box::pin(handler(Arc::clone(&app), call));
-                    Box::pin(to_its_end(&app, pool, work)).await
-                }
+    // One for each: what answers in both ways has a place for both.
+    match run {
+        Run::Attached => routed(filter, move |app, request| {
+            let (taken, handler) = (take_apart(&app, path, request), handler.clone());
+            async move {
+                let call = whole(&app, taken).await?;
+                handler(app, call).await
             }
-        }
-    })
+        }),
+        Run::ToItsEnd(pool) => routed(filter, move |app, request| {
+            let (taken, handler) = (take_apart(&app, path, request), handler.clone());
+            async move {
+                let call = whole(&app, taken).await?;
+                let work = Box::pin(handler(Arc::clone(&app), call));
+                to_its_end(&app, pool, work).await
+            }
+        }),
+    }
 }
 
 /// The same for a handler that takes the body in by itself: it sees to its bounds, and to whether the
@@ -98,46 +102,53 @@ pub(crate) fn streaming<F, Fut>(
     handler: F,
 ) -> MethodRouter<Arc<App>>
 where
-    F: Fn(Arc<App>, Call, Body) -> Fut + Clone + Send + Sync + 'static,
+    F: Fn(Arc<App>, Box<Call>, Body) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send + 'static,
 {
-    routed(filter, path, move |app, request| {
-        let handler = handler.clone();
+    routed(filter, move |app, request| {
+        let (taken, handler) = (take_apart(&app, path, request), handler.clone());
         async move {
-            let (call, body) = take_apart(&app, request).await?;
+            let (call, body) = admitted(&app, taken).await?;
             handler(app, call, body).await
         }
     })
 }
 
-fn routed<F, Fut>(filter: MethodFilter, path: &'static str, answered: F) -> MethodRouter<Arc<App>>
+fn routed<F, Fut>(filter: MethodFilter, answered: F) -> MethodRouter<Arc<App>>
 where
     F: Fn(Arc<App>, Request) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Answer> + Send + 'static,
 {
     on(
         filter,
-        move |State(app): State<Arc<App>>, request: Request| async move {
-            if let Some(arrival) = request.extensions().get::<Arrival>() {
-                // Nobody else does: a request takes one route.
-                let _ = arrival.route.set(path);
-            }
-            let answered = answered(app, request).await;
-            answered.unwrap_or_else(|error| answer::error(&error))
+        move |State(app): State<Arc<App>>, request: Request| {
+            answered(app, request)
+                .map(|answered| answered.unwrap_or_else(|error| answer::error(&error)))
         },
     )
 }
 
+/// A request, taken apart, and its body.
+type Taken = Result<(Box<Call>, Body), NotTaken>;
+
+/// Why a request is not.
+enum NotTaken {
+    /// It is no request that this server takes.
+    Not(VaultError),
+    /// Its address cannot be told, or its page is another's: for the record, with what tells.
+    Refused(Box<RequestContext>, &'static str),
+}
+
 /// Everything but the body.
-async fn take_apart(app: &App, request: Request) -> Result<(Call, Body), VaultError> {
-    let (parts, body) = request.into_parts();
-    let (Some(PeerAddress { peer, client }), Some(arrival)) = (
-        parts.extensions.get().copied(),
-        parts.extensions.get::<Arrival>().cloned(),
-    ) else {
-        // A listener that does not say who is calling must not serve anybody.
-        return Err(VaultError::AddressNotAllowed);
+fn take_apart(app: &App, path: &'static str, request: Request) -> Taken {
+    let (mut parts, body) = request.into_parts();
+    let Some(arrival) = parts.extensions.remove::<Arrival>() else {
+        // Whoever does not say who is calling must not serve anybody.
+        return Err(NotTaken::Not(VaultError::AddressNotAllowed));
     };
+    // Nobody else does: a request takes one route.
+    let _ = arrival.route.set(path);
+    let PeerAddress { peer, client } = arrival.from;
     let mut context = RequestContext::of_client(
         arrival.request_id,
         canonical(client),
@@ -148,16 +159,16 @@ async fn take_apart(app: &App, request: Request) -> Result<(Call, Body), VaultEr
     match client::client_address(client, &parts.headers, app.trusted_proxies.as_ref()) {
         Ok(client_ip) => context.client_ip = client_ip,
         Err(client::NoAddress) => {
-            return Box::pin(app.vault.refuse_address(&context, "x-forwarded-for")).await;
+            return Err(NotTaken::Refused(Box::new(context), "x-forwarded-for"));
         }
     }
     if let Err(why) = app.origins.admit(&parts.headers) {
-        return Box::pin(app.vault.refuse_address(&context, why)).await;
+        return Err(NotTaken::Refused(Box::new(context), why));
     }
     let token = presented(&parts.headers);
     let key = parts.headers.get("idempotency-key");
     let key = key.map(|key| IdempotencyKey::parse(key.to_str().unwrap_or_default()));
-    context.idempotency_key = key.transpose()?;
+    context.idempotency_key = key.transpose().map_err(NotTaken::Not)?;
     let call = Call {
         context,
         token,
@@ -165,7 +176,27 @@ async fn take_apart(app: &App, request: Request) -> Result<(Call, Body), VaultEr
         headers: parts.headers,
         body: BodyBytes::default(),
     };
-    Ok((call, body))
+    Ok((Box::new(call), body))
+}
+
+/// What was taken apart; a refusal once it is on the record.
+async fn admitted(app: &App, taken: Taken) -> Result<(Box<Call>, Body), VaultError> {
+    match taken {
+        Ok(taken) => Ok(taken),
+        Err(NotTaken::Not(error)) => Err(error),
+        Err(NotTaken::Refused(context, why)) => {
+            Box::pin(app.vault.refuse_address(&context, why)).await
+        }
+    }
+}
+
+/// The call with its body.
+async fn whole(app: &App, taken: Taken) -> Result<Box<Call>, VaultError> {
+    let (mut call, body) = admitted(app, taken).await?;
+    if !body.is_end_stream() {
+        Box::pin(call.take_in(app, body)).await?;
+    }
+    Ok(call)
 }
 
 fn presented(headers: &HeaderMap) -> Presented {
@@ -183,14 +214,16 @@ fn presented(headers: &HeaderMap) -> Presented {
 }
 
 impl Call {
+    /// Where the call comes from; what else there is of it is let go of.
+    pub(crate) fn into_context(self: Box<Self>) -> Box<RequestContext> {
+        Box::new(self.context)
+    }
+
     /// Takes the body in, as far as a body may be.
     async fn take_in(&mut self, app: &App, body: Body) -> Result<(), VaultError> {
-        if body.is_end_stream() {
-            return Ok(());
-        }
         let client = self.context.client_ip;
         let arrives = body::read(&self.headers, body, &app.body_places, client);
-        let arrived = Box::pin(tokio::time::timeout(self.context.left(), arrives)).await;
+        let arrived = tokio::time::timeout(self.context.left(), arrives).await;
         let late = |_| VaultError::invalid("the body did not arrive in time");
         self.body = arrived.map_err(late)??;
         Ok(())

@@ -73,11 +73,12 @@ impl Default for Detached {
 
 /// What a client asked for is carried to its end, and so into the audit trail, also if it does not wait
 /// for the answer: hyper drops what a closed connection waited for. Where calls with a token and reads both come in
-/// crowds, the former wait for their turn.
+/// crowds, the former wait for their turn. The work is in a box from the beginning: it is large, and on its way
+/// to a task of its own each step would move all of it.
 pub(crate) async fn to_its_end<T: Send + 'static>(
     app: &App,
     pool: Pool,
-    work: impl Future<Output = Result<T, VaultError>> + Send + 'static,
+    work: Pin<Box<impl Future<Output = Result<T, VaultError>> + Send + 'static>>,
 ) -> Result<T, VaultError> {
     let place = app.detached.place(pool)?;
     let crowded = pool == Pool::Others && app.detached.is_crowded();

@@ -15,7 +15,7 @@ use super::{
     empty, json,
 };
 
-pub(super) async fn view(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn view(app: Arc<App>, call: Box<Call>) -> Answer {
     let permit = app
         .vault
         .authorize::<ViewCluster>(call.context, &call.token, ())
@@ -51,7 +51,7 @@ struct HandOverRequest {
     to: Option<String>,
 }
 
-pub(super) async fn hand_over(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn hand_over(app: Arc<App>, call: Box<Call>) -> Answer {
     let request: HandOverRequest = match call.body.is_empty() {
         true => HandOverRequest::default(),
         false => json::parse(&call.body)?,
@@ -72,7 +72,7 @@ struct AddNodeRequest {
 }
 
 /// No address: a node comes by itself, from its own.
-pub(super) async fn add_node(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn add_node(app: Arc<App>, call: Box<Call>) -> Answer {
     let request: AddNodeRequest = json::parse(&call.body)?;
     let name = NodeName::parse(&request.node_id)?;
     let permit = app
@@ -85,7 +85,7 @@ pub(super) async fn add_node(app: Arc<App>, call: Call) -> Answer {
     Ok(answer::json(StatusCode::ACCEPTED, &body))
 }
 
-pub(super) async fn remove_node(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn remove_node(app: Arc<App>, call: Box<Call>) -> Answer {
     let name = NodeName::parse(&call.tail("/v1/admin/cluster/nodes/")?)?;
     let permit = app
         .vault

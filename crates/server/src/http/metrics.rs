@@ -1,7 +1,10 @@
 //! Prometheus metrics: requests counted here, everything else read from its owner when asked.
 
 use std::{
-    sync::atomic::{AtomicI64, AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -41,13 +44,13 @@ pub struct HttpMetrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram, fn() -> Histogram>,
     edge: EdgeStats,
-    in_flight: AtomicI64,
+    in_flight: Arc<AtomicI64>,
 }
 
 /// A request that is being answered, until it is dropped.
-pub(super) struct InFlight<'a>(&'a AtomicI64);
+pub(super) struct InFlight(Arc<AtomicI64>);
 
-impl Drop for InFlight<'_> {
+impl Drop for InFlight {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -87,14 +90,14 @@ impl HttpMetrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(duration_histogram),
             edge,
-            in_flight: AtomicI64::new(0),
+            in_flight: Arc::default(),
         }
     }
 
     /// Counts a request as under way until what is returned is dropped.
-    pub(super) fn begin(&self) -> InFlight<'_> {
+    pub(super) fn begin(&self) -> InFlight {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
-        InFlight(&self.in_flight)
+        InFlight(Arc::clone(&self.in_flight))
     }
 
     pub(super) fn observe(

@@ -62,7 +62,7 @@ const CODES: [(u16, &[&str]); 10] = [
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| document().to_string());
 
-pub(super) async fn show(_: Arc<App>, _: Call) -> Answer {
+pub(super) async fn show(_: Arc<App>, _: Box<Call>) -> Answer {
     let mut response = Response::new(Body::from(DOCUMENT.as_str()));
     let kind = HeaderValue::from_static("application/json");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);

@@ -25,11 +25,11 @@ fn text(content_type: &'static str, body: impl Into<Body>) -> Response {
     response
 }
 
-pub(super) async fn healthz(_: Arc<App>, _: Call) -> Answer {
+pub(super) async fn healthz(_: Arc<App>, _: Box<Call>) -> Answer {
     Ok(text("text/plain; charset=utf-8", "ok"))
 }
 
-pub(super) async fn readyz(app: Arc<App>, _: Call) -> Answer {
+pub(super) async fn readyz(app: Arc<App>, _: Box<Call>) -> Answer {
     match app.vault.ready() {
         Ok(()) => Ok(answer::json(StatusCode::OK, &json!({"ready": true}))),
         Err(reason) => {
@@ -43,7 +43,7 @@ pub(super) async fn readyz(app: Arc<App>, _: Call) -> Answer {
     }
 }
 
-pub(super) async fn metrics(app: Arc<App>, _: Call) -> Answer {
+pub(super) async fn metrics(app: Arc<App>, _: Box<Call>) -> Answer {
     let page = app.metrics.page(&app.vault)?;
     Ok(text(
         "application/openmetrics-text; version=1.0.0; charset=utf-8",
@@ -51,7 +51,7 @@ pub(super) async fn metrics(app: Arc<App>, _: Call) -> Answer {
     ))
 }
 
-pub(super) async fn kms(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn kms(app: Arc<App>, call: Box<Call>) -> Answer {
     let permit = app
         .vault
         .authorize::<ViewKms>(call.context, &call.token, ())
@@ -78,7 +78,7 @@ pub(super) async fn kms(app: Arc<App>, call: Call) -> Answer {
     Ok(answer::json(StatusCode::OK, &body))
 }
 
-pub(super) async fn audit(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn audit(app: Arc<App>, call: Box<Call>) -> Answer {
     let (after, limit) = (call.number("after")?, call.limit()?);
     let permit = app
         .vault

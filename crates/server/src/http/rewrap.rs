@@ -22,7 +22,7 @@ use super::{
 #[serde(deny_unknown_fields)]
 struct BeginRequest {}
 
-pub(super) async fn begin(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn begin(app: Arc<App>, call: Box<Call>) -> Answer {
     if !call.body.is_empty() {
         json::parse::<BeginRequest>(&call.body)?;
     }
@@ -35,7 +35,7 @@ pub(super) async fn begin(app: Arc<App>, call: Call) -> Answer {
     Ok(answer::json(StatusCode::ACCEPTED, &body))
 }
 
-pub(super) async fn status(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn status(app: Arc<App>, call: Box<Call>) -> Answer {
     let permit = app
         .vault
         .authorize::<ViewRewrap>(call.context, &call.token, ())

@@ -58,7 +58,7 @@ struct CreateRequest {
     permissions: Permissions,
 }
 
-pub(super) async fn create(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn create(app: Arc<App>, call: Box<Call>) -> Answer {
     let request: CreateRequest = json::parse(&call.body)?;
     let name = RoleName::parse(&request.name)?;
     if request.description.len() > limits::DESCRIPTION_BYTES {
@@ -78,7 +78,7 @@ pub(super) async fn create(app: Arc<App>, call: Call) -> Answer {
     Ok(answer::json(StatusCode::CREATED, &show(&created)))
 }
 
-pub(super) async fn list(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn list(app: Arc<App>, call: Box<Call>) -> Answer {
     let prefix = call.query("prefix")?.unwrap_or_default();
     let after = call
         .query("after")?
@@ -100,7 +100,7 @@ pub(super) async fn list(app: Arc<App>, call: Call) -> Answer {
     ))
 }
 
-pub(super) async fn read(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn read(app: Arc<App>, call: Box<Call>) -> Answer {
     let name = RoleName::parse(&call.tail(PATH)?)?;
     let target = Some(name.clone());
     let permit = app
@@ -117,7 +117,7 @@ struct SetRequest {
     permissions: Permissions,
 }
 
-pub(super) async fn set_permissions(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn set_permissions(app: Arc<App>, call: Box<Call>) -> Answer {
     let tail = call.tail(PATH)?;
     let name = RoleName::parse(tail.strip_suffix("/permissions").unwrap_or(&tail))?;
     let request: SetRequest = json::parse(&call.body)?;
@@ -130,7 +130,7 @@ pub(super) async fn set_permissions(app: Arc<App>, call: Call) -> Answer {
     Ok(answer::json(StatusCode::OK, &show(&role)))
 }
 
-pub(super) async fn delete(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn delete(app: Arc<App>, call: Box<Call>) -> Answer {
     let name = RoleName::parse(&call.tail(PATH)?)?;
     let permit = app
         .vault

@@ -29,7 +29,7 @@ use requests::{BatchRequest, CreateRequest, RotateRequest, UpdateRequest, Verify
 
 const PATH: &str = "/v1/secrets/";
 
-pub(super) async fn create(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn create(app: Arc<App>, call: Box<Call>) -> Answer {
     let mut request: CreateRequest<'_> = json::parse(&call.body)?;
     let name = native_name(&request.name)?;
     let permit = app
@@ -45,7 +45,7 @@ pub(super) async fn create(app: Arc<App>, call: Call) -> Answer {
     shown::written(written, StatusCode::CREATED)
 }
 
-pub(super) async fn list(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn list(app: Arc<App>, call: Box<Call>) -> Answer {
     let prefix = call.query("prefix")?.unwrap_or_default();
     let (after, limit) = (call.query("after")?, call.limit()?);
     let longest = after.iter().fold(prefix.len(), |n, a| n.max(a.len()));
@@ -69,7 +69,7 @@ pub(super) async fn list(app: Arc<App>, call: Call) -> Answer {
 
 /// Waiting is not carried to its end when the client hangs up: there may be many who wait, and nothing
 /// has happened yet. What goes on the record is.
-pub(super) async fn read(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn read(app: Arc<App>, call: Box<Call>) -> Answer {
     // Only the refusal of an address comes before these are looked at.
     let asked = Asked {
         name: call.secret_name(PATH),
@@ -77,9 +77,8 @@ pub(super) async fn read(app: Arc<App>, call: Call) -> Answer {
         version: call.number("version"),
         watch: watch(&call),
     };
-    let context = call.context;
-    // Neither is needed any more, and the wait may be long.
-    drop((call.headers, call.body, call.token, call.uri));
+    // The rest is not needed any more, and the wait may be long.
+    let context = call.into_context();
     // Each in a box of its own: the one should not have to be as large as the other.
     let Ok(Some(watch)) = asked.watch else {
         let seen = context.seen.clone();
@@ -91,7 +90,7 @@ pub(super) async fn read(app: Arc<App>, call: Call) -> Answer {
 
 async fn read_next(
     app: Arc<App>,
-    context: RequestContext,
+    context: Box<RequestContext>,
     asked: Asked,
     Watch { wait, after }: Watch,
 ) -> Answer {
@@ -99,7 +98,7 @@ async fn read_next(
         let (app, target) = (Arc::clone(&app), described(&asked.name).to_owned());
         async move { app.vault.admit_reader(context, READ, &target).await }
     };
-    let reader = to_its_end(&app, Pool::Reads, admitted).await?;
+    let reader = to_its_end(&app, Pool::Reads, Box::pin(admitted)).await?;
     let (name, gate) = (asked.name?, asked.gate?);
     app.vault
         .wait_for_version(&reader, &name, after, wait)
@@ -113,7 +112,7 @@ async fn read_next(
         }
         disclose(&own, &reader, &name, None, gate).await
     };
-    to_its_end(&app, Pool::Reads, ended).await
+    to_its_end(&app, Pool::Reads, Box::pin(ended)).await
 }
 
 /// What a read asks for, as far as it makes sense.
@@ -124,7 +123,7 @@ struct Asked {
     watch: Result<Option<Watch>, VaultError>,
 }
 
-async fn read_now(app: Arc<App>, context: RequestContext, asked: Asked) -> Answer {
+async fn read_now(app: Arc<App>, context: Box<RequestContext>, asked: Asked) -> Answer {
     let target = described(&asked.name);
     let reader = app.vault.admit_reader(context, READ, target).await?;
     let (name, gate, version) = (asked.name?, asked.gate?, asked.version?);
@@ -172,7 +171,7 @@ fn watch(call: &Call) -> Result<Option<Watch>, VaultError> {
     }))
 }
 
-pub(super) async fn update(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn update(app: Arc<App>, call: Box<Call>) -> Answer {
     let name = call.secret_name(PATH)?;
     let mut request: UpdateRequest<'_> = json::parse(&call.body)?;
     let material = Incoming::new(request.value, request.data)?;
@@ -182,21 +181,22 @@ pub(super) async fn update(app: Arc<App>, call: Call) -> Answer {
             .put_value(call.context, &call.token, name, material);
         return Ok(answer::json(StatusCode::OK, &shown::row(&put.await?)));
     }
+    // In a box, as below: who puts a value takes no room for the rest.
     let permit = app
         .vault
-        .authorize::<Update>(call.context, &call.token, name)
-        .await?;
+        .authorize::<Update>(call.context, &call.token, name);
+    let permit = Box::pin(permit).await?;
     let change = request.change(permit.generator(), permit.target().is_some())?;
     let request = UpdateSecret {
         cas: request.cas,
         change,
         material,
     };
-    let summary = app.vault.update_secret(permit, request).await?;
+    let summary = Box::pin(app.vault.update_secret(permit, request)).await?;
     Ok(answer::json(StatusCode::OK, &shown::row(&summary)))
 }
 
-pub(super) async fn delete(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn delete(app: Arc<App>, call: Box<Call>) -> Answer {
     let name = call.secret_name(PATH)?;
     let permit = app
         .vault
@@ -208,26 +208,26 @@ pub(super) async fn delete(app: Arc<App>, call: Call) -> Answer {
 
 /// `POST /v1/secrets/{name}/verify` and `…/rotate`: the verb is the last segment, since a name has
 /// many.
-pub(super) async fn post(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn post(app: Arc<App>, call: Box<Call>) -> Answer {
     let (tail, own) = (call.tail(PATH)?, Arc::clone(&app));
     match tail.rsplit_once('/') {
         Some((name, "verify")) => {
             let verified = verify(own, call, native_name(name));
-            to_its_end(&app, Pool::Reads, verified).await
+            to_its_end(&app, Pool::Reads, Box::pin(verified)).await
         }
         Some((name, "rotate")) => {
             let rotated = rotate(own, call, native_name(name)?);
-            to_its_end(&app, Pool::Others, rotated).await
+            to_its_end(&app, Pool::Others, Box::pin(rotated)).await
         }
         _ => Ok(answer::unknown_route().await),
     }
 }
 
-async fn verify(app: Arc<App>, call: Call, name: Result<SecretName, VaultError>) -> Answer {
+async fn verify(app: Arc<App>, call: Box<Call>, name: Result<SecretName, VaultError>) -> Answer {
     let gate = read_gate(&app, &call);
     let reader = app
         .vault
-        .admit_reader(call.context, VERIFY, described(&name))
+        .admit_reader(Box::new(call.context), VERIFY, described(&name))
         .await?;
     let (name, gate) = (name?, gate?);
     let request: VerifyRequest = json::parse(&call.body)?;
@@ -239,7 +239,7 @@ async fn verify(app: Arc<App>, call: Call, name: Result<SecretName, VaultError>)
     Ok(answer::json(StatusCode::OK, &body))
 }
 
-async fn rotate(app: Arc<App>, call: Call, name: SecretName) -> Answer {
+async fn rotate(app: Arc<App>, call: Box<Call>, name: SecretName) -> Answer {
     if !call.body.is_empty() {
         json::parse::<RotateRequest>(&call.body)?;
     }
@@ -251,11 +251,11 @@ async fn rotate(app: Arc<App>, call: Call, name: SecretName) -> Answer {
     shown::written(written, StatusCode::OK)
 }
 
-pub(super) async fn batch(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn batch(app: Arc<App>, call: Box<Call>) -> Answer {
     let gate = read_gate(&app, &call);
     let reader = app
         .vault
-        .admit_reader(call.context, READ, "a batch")
+        .admit_reader(Box::new(call.context), READ, "a batch")
         .await?;
     let gate = gate?;
     let request: BatchRequest = json::parse(&call.body)?;

@@ -33,7 +33,7 @@ struct CreateRequest {
     num_uses: Option<u64>,
 }
 
-pub(super) async fn create(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn create(app: Arc<App>, call: Box<Call>) -> Answer {
     let request: CreateRequest = json::parse(&call.body)?;
     let name = TokenName::parse(&request.name)?;
     let Bounded(cidrs) = request.bound_cidrs.unwrap_or_default();
@@ -65,7 +65,7 @@ pub(super) async fn create(app: Arc<App>, call: Call) -> Answer {
     ))
 }
 
-pub(super) async fn list(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn list(app: Arc<App>, call: Box<Call>) -> Answer {
     let prefix = call.query("prefix")?.unwrap_or_default();
     let after = call
         .query("after")?
@@ -102,7 +102,7 @@ fn show(token: &ListedToken) -> Value {
     })
 }
 
-pub(super) async fn revoke(app: Arc<App>, call: Call) -> Answer {
+pub(super) async fn revoke(app: Arc<App>, call: Box<Call>) -> Answer {
     let name = TokenName::parse(&call.tail(PATH)?)?;
     let permit = app
         .vault

@@ -146,7 +146,7 @@ mod tests {
     }
 
     fn in_request(within: bool) {
-        let served = request::serve(ID.to_owned(), async { say(within) });
+        let served = request::serve(ID.into(), async { say(within) });
         served.now_or_never().unwrap();
     }
 

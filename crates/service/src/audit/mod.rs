@@ -195,31 +195,32 @@ impl Audit {
     /// # Errors
     /// The trail cannot be written; then what the record stands for must not happen.
     pub async fn write(&self, entry: Entry) -> Result<Seq, AuditUnavailable> {
-        self.write_noting(entry, || {}).await
+        self.write_noting(|| entry, || {}).await
     }
 
-    /// The same; `sent` is called once the record is the writer's, who writes it whether or not somebody
-    /// waits for it.
+    /// The same; the entry is made once it has a place, and `sent` is called once the record is the writer's, who
+    /// writes it whether or not somebody waits for it.
     pub(crate) async fn write_noting(
         &self,
-        entry: Entry,
+        entry: impl FnOnce() -> Entry + Send,
         sent: impl FnOnce() + Send,
     ) -> Result<Seq, AuditUnavailable> {
         if !self.healthy() {
             return Err(AuditUnavailable);
         }
-        let place = self.place().await?;
-        let outcome = self.handle.gathering.add(entry, place);
+        let free = Arc::clone(&self.handle.places).try_acquire_owned();
+        let place = match free {
+            Ok(place) => place,
+            Err(_) => Box::pin(self.place()).await?,
+        };
+        let outcome = self.handle.gathering.add(entry(), place);
         sent();
         outcome.await.map_err(|_| AuditUnavailable)?
     }
 
-    /// A place in the queue. Whoever has to wait for one must find the trail healthy still.
+    /// A place in the queue, waited for. Whoever has to must find the trail healthy still.
     async fn place(&self) -> Result<OwnedSemaphorePermit, AuditUnavailable> {
         let places = &self.handle.places;
-        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
-            return Ok(place);
-        }
         let place = tokio::time::timeout(STALL, Arc::clone(places).acquire_owned()).await;
         match place {
             Ok(Ok(place)) if self.healthy() => Ok(place),

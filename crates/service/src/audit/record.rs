@@ -15,7 +15,7 @@
 //! everything before `,"hash":"` and then `}`; the `\n` is not part of it. `prev` is the `hash` of
 //! the record before, 64 zeros in the first record.
 
-use std::{borrow::Cow, fmt, io::Write, net::IpAddr};
+use std::{borrow::Cow, fmt, io::Write, net::IpAddr, sync::Arc};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -43,7 +43,7 @@ const CUT: &str = "…[cut]";
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Entry {
     /// The id that the response carries.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// Who asks: a token's name, `reader`, or the worker's name.
     pub actor: String,
     /// The client's address, proxies considered.

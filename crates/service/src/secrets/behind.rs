@@ -57,9 +57,8 @@ impl Vault {
         gate: ReadGate,
     ) -> Result<Arc<State>, VaultError> {
         let state = match gate {
-            ReadGate::Local | ReadGate::Linearizable => {
-                self.replica.read(gate, context.left()).await?
-            }
+            ReadGate::Local => self.replica.local()?,
+            ReadGate::Linearizable => self.replica.read(gate, context.left()).await?,
             ReadGate::AtLeast(index) => self.at_least(context, names, version, index).await?,
         };
         context.seen.note(state.position());

@@ -179,7 +179,8 @@ impl Vault {
             let within = context.left().min(SETTLES_WITHIN);
             let until = *until.get_or_insert_with(|| Instant::now() + within);
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || !self.wait_for_change(name, settled, left).await? {
+            let changed = Box::pin(self.wait_for_change(name, settled, left));
+            if left.is_zero() || !changed.await? {
                 return Err(VaultError::RotationPending);
             }
         }

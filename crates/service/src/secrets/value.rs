@@ -37,14 +37,14 @@ impl Vault {
         match (here, material.payload(None)) {
             (Some(here), Ok(payload)) => {
                 self.admit(&here);
-                let effect = self.put_or_decide_anew(&here, token, payload);
+                let effect = Box::pin(self.put_or_decide_anew(&here, token, payload));
                 self.audited(&here.permit, 200, effect).await
             }
             (_, payload) => {
-                let permit = self.authorize(context, token, name).await?;
+                let permit = Box::pin(self.authorize(context, token, name)).await?;
                 let (payload, change) = (payload?, SettingsChange::default());
-                let effect = self.do_update(&permit, None, change, Some(payload));
-                self.audited(&permit, 200, effect).await
+                let effect = Box::pin(self.do_update(&permit, None, change, Some(payload)));
+                Box::pin(self.audited(&permit, 200, effect)).await
             }
         }
     }
@@ -58,9 +58,9 @@ impl Vault {
         if let Some(summary) = self.put_here(here, token, &payload).await? {
             return Ok(summary);
         }
-        let permit = here.anew(self, token).await?;
+        let permit = Box::pin(here.anew(self, token)).await?;
         let change = SettingsChange::default();
-        self.do_update(&permit, None, change, Some(payload)).await
+        Box::pin(self.do_update(&permit, None, change, Some(payload))).await
     }
 
     /// `None`: what it was decided on was out of date, and nothing was done.
@@ -74,7 +74,7 @@ impl Vault {
         let (number, sealed, _turn) = match self.next_version(context, name, payload).await {
             Ok(Some(next)) => next,
             Ok(None) => return Ok(None),
-            Err(error) => return Err(here.instead_of(error, self, token).await),
+            Err(error) => return Err(Box::pin(here.instead_of(error, self, token)).await),
         };
         let command = Command::PutValue {
             name: name.clone(),

@@ -93,16 +93,25 @@ pub(super) fn render(found: &[Disclosed], as_list: bool) -> Result<Zeroizing<Vec
             Shown::Value(json) => ("value", json),
             Shown::Data(json) => ("data", json),
         };
-        let head = format!(
-            r#"{{"name":"{}","kind":"{}","version":{},"{field}":"#,
+        let version = disclosed.version.to_string();
+        let created_at = disclosed.created_at.rfc3339();
+        for part in [
+            r#"{"name":""#,
             disclosed.name.path(),
+            r#"","kind":""#,
             disclosed.kind,
-            disclosed.version
-        );
-        out.extend_from_slice(head.as_bytes());
-        out.extend_from_slice(json.as_bytes());
-        let tail = format!(r#","created_at":"{}"}}"#, disclosed.created_at.rfc3339());
-        out.extend_from_slice(tail.as_bytes());
+            r#"","version":"#,
+            &version,
+            r#",""#,
+            field,
+            r#"":"#,
+            json,
+            r#","created_at":""#,
+            &created_at,
+            r#""}"#,
+        ] {
+            out.extend_from_slice(part.as_bytes());
+        }
     }
     out.extend_from_slice(if as_list { b"]}" } else { b"" });
     Ok(out)

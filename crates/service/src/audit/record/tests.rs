@@ -35,7 +35,7 @@ fn a_line_is_the_canonical_form() {
 fn every_line_is_bounded() {
     let longest = "\u{1}".repeat(1_000_000);
     let entry = Entry {
-        request_id: longest.clone(),
+        request_id: longest.clone().into(),
         actor: longest.clone(),
         client_ip: Some(
             "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255"
@@ -135,7 +135,7 @@ fn a_body_is_what_a_serializer_makes_of_it() {
             let now =
                 OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000 + 999_999).unwrap();
             let entry = Entry {
-                request_id: text.clone(),
+                request_id: text.clone().into(),
                 actor: text.clone(),
                 client_ip: ips.next().unwrap(),
                 peer_ip: ips.next().unwrap(),

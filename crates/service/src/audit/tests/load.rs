@@ -185,7 +185,7 @@ fn what_was_sent_is_written_when_everything_ends() {
         let sent = AtomicBool::new(false);
         runtime.block_on(async {
             let note = || sent.store(true, Ordering::Release);
-            let _ = audit.write_noting(entry(written), note).now_or_never();
+            let _ = audit.write_noting(|| entry(written), note).now_or_never();
         });
         assert!(sent.load(Ordering::Acquire));
         assert_eq!(audit.stats().records, 0);

@@ -28,7 +28,7 @@ fn config(dir: &Path) -> AuditConfig {
 
 fn entry(number: usize) -> Entry {
     Entry {
-        request_id: format!("r-{number}"),
+        request_id: format!("r-{number}").into(),
         actor: "reader".into(),
         client_ip: Some("10.0.0.1".parse().unwrap()),
         peer_ip: Some("10.0.0.2".parse().unwrap()),
@@ -143,11 +143,11 @@ async fn what_was_sent_is_written_though_nobody_waits() {
     let all = u32::try_from(QUEUE).unwrap();
     let places = Arc::clone(&audit.handle.places);
     let places = places.acquire_many_owned(all).await.unwrap();
-    let waits = audit.write_noting(entry(1), note).now_or_never();
+    let waits = audit.write_noting(|| entry(1), note).now_or_never();
     assert!(waits.is_none() && !sent.load(Ordering::Acquire));
     drop(places);
     // Dropped where it waits for the answer.
-    let _ = audit.write_noting(entry(2), note).now_or_never();
+    let _ = audit.write_noting(|| entry(2), note).now_or_never();
     assert!(sent.load(Ordering::Acquire));
     while audit.stats().records == 0 {
         tokio::time::sleep(Duration::from_millis(1)).await;
