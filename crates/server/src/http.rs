@@ -8,6 +8,7 @@ mod call;
 mod carried;
 mod client;
 mod cluster;
+mod head;
 mod json;
 mod metrics;
 mod openapi;
@@ -116,6 +117,7 @@ fn serve_as(
     router: Router,
     (from, mut request): (PeerAddress, Request),
 ) -> impl Future<Output = Response> + Send {
+    head::take_from_buffer(&mut request);
     let under_way = UnderWay {
         _counted: app.metrics.begin(),
         began: Instant::now(),
