@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     future::Future,
     sync::{Arc, PoisonError, RwLock},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use openraft::{
@@ -33,6 +33,8 @@ use crate::{
     wire::{self, Addressed, Rpc, Transport, TransportError},
 };
 
+/// How long what a member has answered counts for its being there.
+const JUST_NOW: Duration = Duration::from_millis(1);
 /// How long to leave an unreachable node alone.
 const BACKOFF: Duration = Duration::from_millis(200);
 /// How long a message may be on its way, and how long more for each [`SLICE_BYTES`] of it. openraft
@@ -121,6 +123,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
             log: self.log.clone(),
             telling: Arc::clone(&self.telling),
             sending: None,
+            appended: None,
         }
     }
 }
@@ -135,6 +138,8 @@ pub(crate) struct Connection {
     log: LogStore,
     telling: Arc<Telling>,
     sending: Option<Sending>,
+    /// What it had last, by its own word.
+    appended: Option<(Extent, Instant)>,
 }
 
 type RpcFailure<E> = RPCError<NodeId, Peer, RaftError<NodeId, E>>;
@@ -162,6 +167,15 @@ impl Extent {
             after: rpc.prev_log_id,
             last: rpc.entries.last()?.log_id,
         })
+    }
+
+    /// Whether the answer to a message is known from this having been taken so long ago: it carries no entries, comes
+    /// from the same lead, and asks about nothing beyond.
+    fn answers(&self, rpc: &AppendEntriesRequest<TypeConfig>, ago: Duration) -> bool {
+        rpc.entries.is_empty()
+            && rpc.vote == self.vote
+            && rpc.prev_log_id <= Some(self.last)
+            && ago < JUST_NOW
     }
 }
 
@@ -209,6 +223,11 @@ impl Connection {
     /// The answer to the same entries if they are on their way already, else to what is sent now.
     /// Cancelling it cancels no sending.
     async fn append(&mut self, mut rpc: AppendEntriesRequest<TypeConfig>) -> Appended {
+        let known = self.appended.as_ref();
+        let known = known.is_some_and(|(taken, at)| taken.answers(&rpc, at.elapsed()));
+        if known && self.telling.defer(self.target, rpc.leader_commit) {
+            return Ok(AppendEntriesResponse::Success);
+        }
         let what = Extent::of(&rpc);
         if let Some(sending) = &mut self.sending {
             let answer = (&mut sending.answer).await;
@@ -232,7 +251,14 @@ impl Connection {
         });
         let sending = self.sending.insert(Sending { what, answer });
         let answered = (&mut sending.answer).await;
-        self.sending = None;
+        let appended = self.sending.take().filter(|_| {
+            let answer = answered
+                .as_ref()
+                .ok()
+                .and_then(|answer| answer.as_ref().ok());
+            matches!(answer, Some(AppendEntriesResponse::Success))
+        });
+        self.appended = appended.map(|sent| (sent.what, Instant::now()));
         answered.unwrap_or_else(|error| Err(RPCError::Unreachable(Unreachable::new(&error))))
     }
 }
@@ -313,5 +339,36 @@ impl RaftNetwork<TypeConfig> for Connection {
 
     fn backoff(&self) -> Backoff {
         Backoff::new(std::iter::repeat(BACKOFF))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::{CommittedLeaderId, testing::blank_ent};
+
+    use super::*;
+
+    fn rpc(term: u64, after: u64, entries: u64) -> AppendEntriesRequest<TypeConfig> {
+        let entries = after + 1..=after + entries;
+        AppendEntriesRequest {
+            vote: Vote::new_committed(term, 1),
+            prev_log_id: Some(LogId::new(CommittedLeaderId::new(term, 1), after)),
+            entries: entries
+                .map(|index| blank_ent::<TypeConfig>(term, 1, index))
+                .collect(),
+            leader_commit: None,
+        }
+    }
+
+    #[test]
+    fn only_a_message_that_asks_nothing_new_is_answered_from_memory() {
+        let taken = Extent::of(&rpc(2, 4, 3)).unwrap();
+        let (now, later) = (Duration::ZERO, JUST_NOW);
+        assert!(taken.answers(&rpc(2, 7, 0), now) && taken.answers(&rpc(2, 5, 0), now));
+        assert!(!taken.answers(&rpc(2, 7, 0), later), "it may be gone");
+        assert!(!taken.answers(&rpc(2, 8, 0), now), "it may not have that");
+        assert!(!taken.answers(&rpc(3, 7, 0), now), "another lead");
+        assert!(!taken.answers(&rpc(2, 7, 1), now), "an entry");
+        assert!(Extent::of(&rpc(2, 7, 0)).is_none());
     }
 }

@@ -35,6 +35,12 @@ impl Node {
     pub async fn serve(&self, rpc: Rpc, body: Bytes) -> Result<Vec<u8>, WireError> {
         let inner = &self.inner;
         let (rpc, body) = inner.take_out(rpc, body)?;
+        if matches!(
+            rpc,
+            Rpc::Submit | Rpc::Attempt | Rpc::SubmitMany | Rpc::ReadIndex | Rpc::Question
+        ) {
+            inner.telling.note_asked();
+        }
         match rpc {
             Rpc::Append => {
                 let message: AppendEntriesRequest<TypeConfig> = inner.addressed(&body)?;

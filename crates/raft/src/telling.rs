@@ -1,4 +1,8 @@
-//! A leader tells the others again what is committed, once it may.
+//! How a leader tells the others what is committed.
+//!
+//! openraft sends each of them a message for it as soon as it is, and the next write's message says it again: half of
+//! all messages, where one writer follows another. So while nobody on another node writes or asks, this news waits a
+//! moment for a message that is sent anyhow ([`Telling::defer`]). And some of it has to be told again:
 //!
 //! openraft tells them once, when a majority has an entry, and counts this node's own disk from the start; so
 //! the network lowers what a message calls committed to what is durable here (invariant 28). Where a
@@ -8,8 +12,8 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, PoisonError, Weak},
-    time::Duration,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
 };
 
 use tokio::sync::watch;
@@ -21,6 +25,9 @@ use crate::{
 
 /// How long to wait for a message that tells it anyhow, as the next write's does.
 const MOMENT: Duration = Duration::from_millis(2);
+/// So long after another node has passed a write on, or asked how far the log is, news is told at once: its clients
+/// wait for what this node has to say.
+const ASKED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What the last message to a member called committed, and what it would have, were it durable here.
 #[derive(Clone, Copy)]
@@ -35,6 +42,8 @@ pub(crate) struct Telling {
     members: Mutex<BTreeMap<NodeId, Told>>,
     /// The last index that some message left out.
     untold: watch::Sender<u64>,
+    /// When another node has last written or asked.
+    asked: Mutex<Option<Instant>>,
 }
 
 impl Telling {
@@ -48,9 +57,35 @@ impl Telling {
         let lowered = committed.min(durable);
         let index = |id: Option<LogId>| id.map_or(0, |id| id.index);
         let (told, owed) = (index(lowered), index(committed));
-        let mut members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
-        members.insert(member, Told { told, owed });
+        self.members().insert(member, Told { told, owed });
+        self.note_untold(told, owed);
+        lowered
+    }
+
+    /// Whether the news of this commit may wait for the next message to `member`; then it is owed.
+    pub(crate) fn defer(&self, member: NodeId, committed: Option<LogId>) -> bool {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if asked.is_some_and(|at| at.elapsed() < ASKED_WITHIN) {
+            return false;
+        }
+        let owed = committed.map_or(0, |id| id.index);
+        let mut members = self.members();
+        let Some(last) = members.get_mut(&member).filter(|last| last.told < owed) else {
+            return false;
+        };
+        last.owed = owed;
+        let told = last.told;
         drop(members);
+        self.note_untold(told, owed);
+        true
+    }
+
+    /// Another node has written or asked.
+    pub(crate) fn note_asked(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+    }
+
+    fn note_untold(&self, told: u64, owed: u64) {
         if owed > told {
             self.untold.send_if_modified(|untold| {
                 let is_more = owed > *untold;
@@ -58,12 +93,15 @@ impl Telling {
                 is_more
             });
         }
-        lowered
     }
 
-    /// Whether some member was told less than this, last, for it was not durable here.
+    fn members(&self) -> MutexGuard<'_, BTreeMap<NodeId, Told>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether some member was told less than this, last, and would have been told it.
     fn is_owed(&self, index: u64) -> bool {
-        let members = self.members.lock().unwrap_or_else(PoisonError::into_inner);
+        let members = self.members();
         let mut all = members.values();
         all.any(|member| member.told < index && index <= member.owed)
     }
@@ -123,5 +161,23 @@ mod tests {
         assert!(!telling.is_owed(7) && telling.is_owed(8));
         // What has become durable since is not owed for what nobody had asked to be told.
         assert!(!telling.is_owed(9));
+    }
+
+    #[test]
+    fn news_waits_unless_another_node_is_waiting_for_it() {
+        let telling = Telling::default();
+        // Of a member that was told nothing in this lead, nothing is known.
+        assert!(!telling.defer(2, at(4)));
+        telling.lower(2, at(4), at(4));
+        assert!(telling.defer(2, at(5)));
+        assert!(telling.is_owed(5) && *telling.untold.borrow() == 5);
+        // It is no news any more, so this is a heartbeat.
+        telling.lower(2, at(5), at(5));
+        assert!(!telling.is_owed(5) && !telling.defer(2, at(5)));
+        telling.note_asked();
+        assert!(!telling.defer(2, at(6)));
+        let long_ago = Instant::now().checked_sub(ASKED_WITHIN);
+        *telling.asked.lock().unwrap() = long_ago;
+        assert!(long_ago.is_some() && telling.defer(2, at(6)));
     }
 }
