@@ -13,7 +13,7 @@
 //! before for that much longer. With no time for stale keys, the default, for none.
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -22,6 +22,9 @@ use strongroom_core::{KmsKeyId, WrappedDek};
 use tokio::time::Instant;
 
 use crate::{Binding, Dek, KmsError};
+use table::Table;
+
+mod table;
 
 /// How many keys are looked at while the lock is held: some tens of microseconds, in which no read
 /// finds its key.
@@ -55,7 +58,7 @@ pub(crate) struct DekCache {
     ttl: Duration,
     stale: Duration,
     capacity: usize,
-    entries: HashMap<Arc<CacheKey>, Entry>,
+    entries: Table<Arc<CacheKey>, Entry>,
     /// Every key of `entries`, once, oldest first. All are kept equally long, so it is the order in
     /// which they go.
     ages: BTreeMap<u64, Arc<CacheKey>>,
@@ -74,7 +77,7 @@ impl DekCache {
             ttl,
             stale,
             capacity,
-            entries: HashMap::new(),
+            entries: Table::new(),
             ages: BTreeMap::new(),
             turns: BTreeMap::new(),
             last: 0,
@@ -152,7 +155,7 @@ impl DekCache {
             age: place,
             turn: place,
         };
-        self.entries.insert(key, entry);
+        self.entries.insert_new(key, entry);
         let mut evicted = 0;
         while self.entries.len() > self.capacity && self.evict_one() {
             evicted += 1;
