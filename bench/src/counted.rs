@@ -93,7 +93,7 @@ fn envelopes(times: u64) -> Result<()> {
     for _ in 0..times {
         let dek = || Dek::copy_from(&[9; 32]);
         let wrapped = WrappedDek(Bytes::from_static(&[7; 184]));
-        let key = DataKey::new(dek()?, wrapped, KmsKeyId("key".to_owned()), None);
+        let key = DataKey::new(dek()?, wrapped, KmsKeyId("key".into()), None);
         let sealed = strongroom_seal::seal(key, &binding, &plaintext)?;
         let opened = strongroom_seal::open(&dek()?, &binding, &sealed)?;
         ensure!(opened.ct_eq(&plaintext), "another payload came back");

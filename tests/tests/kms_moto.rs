@@ -60,7 +60,7 @@ fn wraps_unwraps_and_refuses_another_context() {
 
         let right = binding("secret/db/password", 3);
         let key = kms.generate(&right).await.unwrap();
-        assert_eq!(key.key_id().0, told(KEY), "the key's ARN");
+        assert_eq!(key.key_id().0, told(KEY).into(), "the key's ARN");
         let (wrapped, key_id) = (key.wrapped().clone(), key.key_id().clone());
         let payload = Plaintext::copy_from(br#"{"value":"x"}"#);
         let sealed = seal(key, &right, &payload).unwrap();
@@ -86,7 +86,7 @@ fn wraps_unwraps_and_refuses_another_context() {
         assert!(matches!(error, KmsError::Malformed(_)), "{error}");
 
         // The key that the version names is pinned. (moto denies; AWS says IncorrectKey.)
-        let other = KmsKeyId(moto_api().create_key());
+        let other = KmsKeyId(moto_api().create_key().into());
         let error = kms.unwrap(&wrapped, &other, &right).await.err().unwrap();
         assert!(
             matches!(error, KmsError::Denied(_) | KmsError::Malformed(_)),
@@ -157,7 +157,7 @@ fn rewraps_onto_another_key() {
         let sealed = seal(key, &name, &Plaintext::copy_from(b"{}")).unwrap();
 
         let moved = new.rewrap(&wrapped, &key_id, &name).await.unwrap();
-        assert_eq!(moved.key_id.0, target);
+        assert_eq!(*moved.key_id.0, *target);
         assert_ne!(moved.wrapped, wrapped);
         let dek = new
             .unwrap(&moved.wrapped, &moved.key_id, &name)
@@ -181,7 +181,7 @@ fn lists_rotations_of_a_key_or_alias() {
         let arn = told(KEY);
         let rotations = kms.rotations().await.unwrap();
         assert_eq!(
-            (rotations.key_id.0.as_str(), rotations.latest()),
+            (&*rotations.key_id.0, rotations.latest()),
             (arn.as_str(), None)
         );
 
@@ -196,7 +196,7 @@ fn lists_rotations_of_a_key_or_alias() {
         for kms in [kms, by_alias] {
             let rotations = kms.rotations().await.unwrap();
             assert_eq!(
-                (rotations.key_id.0.as_str(), rotations.entries.len()),
+                (&*rotations.key_id.0, rotations.entries.len()),
                 (arn.as_str(), 3)
             );
             let latest = rotations.latest().unwrap();

@@ -18,7 +18,7 @@ fn dek() -> Dek {
 /// A key is good for one seal, so there is one for each.
 fn data_key() -> DataKey {
     let wrapped = WrappedDek(Bytes::from_static(&[7; 184]));
-    DataKey::new(dek(), wrapped, KmsKeyId("key".to_owned()), None)
+    DataKey::new(dek(), wrapped, KmsKeyId("key".into()), None)
 }
 
 pub(crate) fn benches(criterion: &mut Criterion) {

@@ -23,7 +23,7 @@ pub(crate) fn sealed() -> SealedVersion {
         ciphertext: vec![5; 44 + 16].into(),
         nonce: [3; 24],
         wrapped_dek: WrappedDek(WRAPPED.clone()),
-        kms_key_id: KmsKeyId(KEY_ID.to_owned()),
+        kms_key_id: KmsKeyId(KEY_ID.into()),
         material_id: None,
     }
 }

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Admission, Allowlist, Attempt, ClusterId, KmsKeyId, LogTime, MountName, NodeName, Permission,
-    RestoreId, RoleName, Rule, SealedVersion, SecretName, SecretSettings, TokenFingerprint,
-    TokenName, WrappedDek, rewrap::Watermark, secret::SettingsChange,
+    RestoreId, RoleName, Rule, SealedVersion, SecretName, SecretSettings, SharedText,
+    TokenFingerprint, TokenName, WrappedDek, rewrap::Watermark, secret::SettingsChange,
 };
 
 /// A new version, sealed for the number it will have.
@@ -199,7 +199,7 @@ pub enum Command {
         /// The KMS key that wrapped it.
         kms_key_id: KmsKeyId,
         /// Its material, where KMS says so.
-        material_id: Option<String>,
+        material_id: Option<SharedText>,
     },
     /// Ends a pass.
     EndPass {

@@ -24,6 +24,7 @@ pub mod restore;
 pub mod rewrap;
 pub mod sealed;
 pub mod secret;
+pub mod shared_text;
 pub mod state;
 pub mod time;
 pub mod token;
@@ -46,6 +47,7 @@ pub use sealed::{KmsKeyId, SealedVersion, WrappedDek};
 pub use secret::{
     Generator, Kind, Material, Pending, Secret, SecretSettings, SecretSummary, SecretVersion,
 };
+pub use shared_text::SharedText;
 pub use state::State;
 pub use time::LogTime;
 pub use token::{TokenFingerprint, TokenGrant};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{KmsKeyId, LogTime, SealedVersion, limits};
+use crate::{KmsKeyId, LogTime, SealedVersion, SharedText, limits};
 
 /// The KMS key material that every live version has been rewrapped to, or is to be.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -12,7 +12,7 @@ pub struct Watermark {
     /// When its material was last rotated, by KMS's clock; `None`: never, or not known.
     pub rotation_at: Option<LogTime>,
     /// The material's id, where KMS gives one.
-    pub material_id: Option<String>,
+    pub material_id: Option<SharedText>,
 }
 
 impl Watermark {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::limits;
+use crate::{SharedText, limits};
 
 /// A data key as KMS wrapped it. Worthless without the KMS key.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -11,7 +11,7 @@ pub struct WrappedDek(pub Bytes);
 
 /// The KMS key that wrapped a data key: an ARN, or the `local` adapter's fingerprint of a master key.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
-pub struct KmsKeyId(pub String);
+pub struct KmsKeyId(pub SharedText);
 
 /// One sealed version of a secret.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -25,7 +25,7 @@ pub struct SealedVersion {
     /// Which KMS key wrapped it.
     pub kms_key_id: KmsKeyId,
     /// Which of that key's materials did, where KMS says so.
-    pub material_id: Option<String>,
+    pub material_id: Option<SharedText>,
 }
 
 impl SealedVersion {
@@ -47,7 +47,7 @@ impl SealedVersion {
         self.ciphertext.len()
             + self.wrapped_dek.0.len()
             + self.kms_key_id.0.len()
-            + self.material_id.as_ref().map_or(0, String::len)
+            + self.material_id.as_ref().map_or(0, |id| id.len())
             + 24
     }
 }

@@ -17,7 +17,7 @@ use wires::{WITHIN, Wires, mount, start};
 /// A command that the first format does not hold.
 fn newer() -> Command {
     let target = Watermark {
-        key_id: KmsKeyId("key".to_owned()),
+        key_id: KmsKeyId("key".into()),
         rotation_at: None,
         material_id: None,
     };
@@ -30,7 +30,7 @@ fn newer() -> Command {
 fn another() -> Command {
     let command = Command::BeginPass {
         target: Watermark {
-            key_id: KmsKeyId("key".to_owned()),
+            key_id: KmsKeyId("key".into()),
             rotation_at: None,
             material_id: None,
         },

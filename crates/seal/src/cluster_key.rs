@@ -128,7 +128,7 @@ impl WrappedClusterKey {
         let key_id = std::str::from_utf8(key_id).ok().filter(|_| fits)?;
         Some(Self {
             wrapped: WrappedDek(Bytes::copy_from_slice(wrapped)),
-            key_id: KmsKeyId(key_id.to_owned()),
+            key_id: KmsKeyId(key_id.into()),
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use strongroom_core::{KmsKeyId, WrappedDek};
+use strongroom_core::{KmsKeyId, SharedText, WrappedDek};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop};
 
@@ -80,7 +80,7 @@ pub struct DataKey {
     dek: Arc<Dek>,
     wrapped: WrappedDek,
     key_id: KmsKeyId,
-    material_id: Option<String>,
+    material_id: Option<SharedText>,
 }
 
 impl DataKey {
@@ -91,7 +91,7 @@ impl DataKey {
         dek: Dek,
         wrapped: WrappedDek,
         key_id: KmsKeyId,
-        material_id: Option<String>,
+        material_id: Option<SharedText>,
     ) -> Self {
         Self {
             dek: Arc::new(dek),
@@ -115,8 +115,8 @@ impl DataKey {
 
     /// The id of the KMS key's material, where the service gives one.
     #[must_use]
-    pub fn material_id(&self) -> Option<&str> {
-        self.material_id.as_deref()
+    pub fn material_id(&self) -> Option<&SharedText> {
+        self.material_id.as_ref()
     }
 
     /// The key itself, for the cache: a version just written is warm when it is read.

@@ -60,7 +60,7 @@ fn seal_with_nonce(
         plaintext.expose(),
     )
     .map_err(|_| SealError::TooLarge)?;
-    let material_id = key.material_id().map(str::to_owned);
+    let material_id = key.material_id().cloned();
     let (wrapped_dek, kms_key_id) = key.into_wrapped();
     let sealed = SealedVersion {
         ciphertext: Bytes::from(ciphertext),
@@ -110,7 +110,7 @@ mod tests {
 
     fn data_key(fill: u8) -> DataKey {
         let wrapped = WrappedDek(Bytes::from_static(b"wrapped"));
-        DataKey::new(dek(fill), wrapped, KmsKeyId("key".to_owned()), None)
+        DataKey::new(dek(fill), wrapped, KmsKeyId("key".into()), None)
     }
 
     fn binding(name: &str, version: u64) -> Binding {
@@ -132,7 +132,7 @@ mod tests {
         let opened = open(&dek(7), &binding("secret/a", 1), &sealed).unwrap();
         assert_eq!(opened.expose(), PAYLOAD);
         assert_eq!(sealed.wrapped_dek.0.as_ref(), b"wrapped");
-        assert_eq!(sealed.kms_key_id.0, "key");
+        assert_eq!(&*sealed.kms_key_id.0, "key");
     }
 
     #[test]
@@ -220,7 +220,7 @@ mod tests {
             Some(SealError::TooLarge)
         );
         let wrapped = WrappedDek(vec![0; limits::WRAPPED_DEK_BYTES + 1].into());
-        let key = DataKey::new(dek(7), wrapped, KmsKeyId(String::new()), None);
+        let key = DataKey::new(dek(7), wrapped, KmsKeyId("".into()), None);
         let small = Plaintext::copy_from(PAYLOAD);
         assert_eq!(seal(key, &binding, &small).err(), Some(SealError::TooLarge));
     }

@@ -3,7 +3,7 @@
 
 use std::{fmt, future::Future, pin::Pin};
 
-use strongroom_core::{KmsKeyId, LogTime, SecretName, WrappedDek};
+use strongroom_core::{KmsKeyId, LogTime, SecretName, SharedText, WrappedDek};
 
 use crate::{Binding, DataKey, Dek};
 
@@ -47,7 +47,7 @@ pub struct Rewrapped {
     /// The KMS key that wrapped it now.
     pub key_id: KmsKeyId,
     /// The id of that key's material, where the service gives one.
-    pub material_id: Option<String>,
+    pub material_id: Option<SharedText>,
 }
 
 /// How a rotation came about.
@@ -69,7 +69,7 @@ pub struct Rotation {
     /// How it came about.
     pub kind: RotationKind,
     /// The material that became current by it, where the service says so.
-    pub material_id: Option<String>,
+    pub material_id: Option<SharedText>,
 }
 
 /// The rotations of one KMS key.
@@ -78,7 +78,7 @@ pub struct Rotations {
     /// The key they belong to, as the service names it.
     pub key_id: KmsKeyId,
     /// The material that wraps now, where the service says so. `local`: the first master key.
-    pub current_material: Option<String>,
+    pub current_material: Option<SharedText>,
     /// The rotations, oldest first. Empty for a key that was never rotated, and for `local`.
     pub entries: Vec<Rotation>,
 }
@@ -281,7 +281,7 @@ mod tests {
             kind: RotationKind::OnDemand,
             material_id: None,
         };
-        let key_id = KmsKeyId("k".to_owned());
+        let key_id = KmsKeyId("k".into());
         let mut all = Rotations {
             key_id,
             current_material: None,

@@ -5,7 +5,7 @@
 //! XChaCha20-Poly1305 of the data key under a master key. The associated data is everything that
 //! stands before the nonce and the binding's `name:version`, behind a label of its own.
 
-use strongroom_core::{KmsKeyId, WrappedDek};
+use strongroom_core::{KmsKeyId, SharedText, WrappedDek};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use sha2::{Digest, Sha256};
@@ -141,7 +141,7 @@ impl LocalKms {
     fn generate_now(&self, binding: &Binding) -> Result<DataKey, KmsError> {
         let dek = Dek::random().map_err(|_| no_random())?;
         let wrapped = self.wrap(&dek, binding)?;
-        let id = self.first.id.text();
+        let id = SharedText::from(self.first.id.text());
         Ok(DataKey::new(dek, wrapped, KmsKeyId(id.clone()), Some(id)))
     }
 
@@ -153,7 +153,7 @@ impl LocalKms {
     ) -> Result<Rewrapped, KmsError> {
         let dek = self.unwrap_now(wrapped, key_id, binding)?;
         let wrapped = self.wrap(&dek, binding)?;
-        let id = self.first.id.text();
+        let id = SharedText::from(self.first.id.text());
         Ok(Rewrapped {
             wrapped,
             key_id: KmsKeyId(id.clone()),
@@ -187,7 +187,7 @@ impl Kms for LocalKms {
 
     /// No history: master keys carry no dates. What changes is the current material.
     fn rotations(&self) -> KmsFuture<'_, Rotations> {
-        let id = self.first.id.text();
+        let id = SharedText::from(self.first.id.text());
         let key_id = KmsKeyId(id.clone());
         let rotations = Rotations {
             key_id,

@@ -178,7 +178,7 @@ impl Vault {
             Err(KmsError::Denied(detail) | KmsError::Unsupported(detail)) => {
                 let probe = self.keyring.data_key(&probe_binding()?).await?;
                 let key_id = probe.key_id().clone();
-                let material_id = probe.material_id().map(str::to_owned);
+                let material_id = probe.material_id().cloned();
                 let method = match &material_id {
                     Some(_) => Method::Probe,
                     None => Method::Nothing,
@@ -220,10 +220,10 @@ fn versions_by_key(state: &State) -> BTreeMap<String, u64> {
     for (_, secret) in state.secrets() {
         for version in secret.all_versions() {
             if let Material::Sealed(sealed) = &version.material {
-                match counts.get_mut(&sealed.kms_key_id.0) {
+                match counts.get_mut(&*sealed.kms_key_id.0) {
                     Some(count) => *count += 1,
                     None => {
-                        counts.insert(sealed.kms_key_id.0.clone(), 1);
+                        counts.insert(sealed.kms_key_id.0.to_string(), 1);
                     }
                 }
             }

@@ -25,7 +25,7 @@ impl Command {
                 Self::PutSecret {
                     change, version, ..
                 } => {
-                    change.description.as_ref().map_or(0, String::len)
+                    change.description.as_ref().map_or(0, |id| id.len())
                         + change.custom_metadata.as_ref().map_or(0, pairs_weight)
                         + version
                             .as_ref()
@@ -64,7 +64,8 @@ impl Command {
                     version.sealed.weight()
                 }
                 Self::AdoptWatermark { watermark } | Self::BeginPass { target: watermark } => {
-                    watermark.key_id.0.len() + watermark.material_id.as_ref().map_or(0, String::len)
+                    watermark.key_id.0.len()
+                        + watermark.material_id.as_ref().map_or(0, |id| id.len())
                 }
                 Self::RewrapVersion {
                     replaces,
@@ -76,9 +77,9 @@ impl Command {
                     replaces.0.len()
                         + wrapped.0.len()
                         + kms_key_id.0.len()
-                        + material_id.as_ref().map_or(0, String::len)
+                        + material_id.as_ref().map_or(0, |id| id.len())
                 }
-                Self::EndPass { last_error, .. } => last_error.as_ref().map_or(0, String::len),
+                Self::EndPass { last_error, .. } => last_error.as_ref().map_or(0, |id| id.len()),
             }
     }
 }

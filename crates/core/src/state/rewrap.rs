@@ -15,7 +15,7 @@ pub(super) struct Rewrapped {
     pub(super) replaces: WrappedDek,
     pub(super) wrapped: WrappedDek,
     pub(super) kms_key_id: KmsKeyId,
-    pub(super) material_id: Option<String>,
+    pub(super) material_id: Option<crate::SharedText>,
 }
 
 impl State {

@@ -28,7 +28,8 @@ use bytes::Bytes;
 use crate::{
     Admission, Allowlist, ClusterId, Command, Effect, Generator, Kind, KmsKeyId, LogPosition,
     LogTime, Material, MountName, NodeName, Rejection, RoleName, SealedVersion, Secret, SecretName,
-    SecretSettings, SecretSummary, State, TargetName, TokenFingerprint, TokenName, WrappedDek,
+    SecretSettings, SecretSummary, SharedText, State, TargetName, TokenFingerprint, TokenName,
+    WrappedDek,
     codec::{StateDecoder, encode_state},
     command::{MountSettings, NewVersion},
     rewrap::Watermark,
@@ -71,7 +72,7 @@ fn sealed_by(tag: u64, key: &str, material: Option<&str>) -> SealedVersion {
         nonce: nonce(tag),
         wrapped_dek: wrapped(&format!("{tag} by {key} {material:?}")),
         kms_key_id: KmsKeyId(key.into()),
-        material_id: material.map(str::to_owned),
+        material_id: material.map(SharedText::from),
     }
 }
 
@@ -89,7 +90,7 @@ fn watermark(key: &str, material: Option<&str>) -> Watermark {
     Watermark {
         key_id: KmsKeyId(key.into()),
         rotation_at: None,
-        material_id: material.map(str::to_owned),
+        material_id: material.map(SharedText::from),
     }
 }
 

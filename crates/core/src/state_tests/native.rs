@@ -304,8 +304,8 @@ fn sealed_versions_have_limits() {
     let bad: [fn(&mut SealedVersion); 4] = [
         |s| s.ciphertext = vec![0; limits::CIPHERTEXT_BYTES + 1].into(),
         |s| s.wrapped_dek.0 = vec![0; limits::WRAPPED_DEK_BYTES + 1].into(),
-        |s| s.kms_key_id.0 = "k".repeat(limits::KMS_KEY_ID_BYTES + 1),
-        |s| s.material_id = Some("m".repeat(limits::LABEL_BYTES + 1)),
+        |s| s.kms_key_id.0 = "k".repeat(limits::KMS_KEY_ID_BYTES + 1).into(),
+        |s| s.material_id = Some("m".repeat(limits::LABEL_BYTES + 1).into()),
     ];
     let mut sut = Sut::new();
     sut.ok(put("secret/a", 1, None));

@@ -350,7 +350,7 @@ proptest! {
             .map(|(name, version, sealed)| (name.clone(), version.number, sealed.clone()))
             .collect();
         for (name, version, sealed) in pending {
-            let material_id = other_material.then(|| "m3".to_owned());
+            let material_id = other_material.then(|| "m3".into());
             let moved = state.apply(at, time, Command::RewrapVersion {
                 name,
                 version,

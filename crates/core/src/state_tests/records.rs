@@ -255,9 +255,9 @@ fn a_record_of_the_largest_of_everything_stays_below_a_mebibyte() {
     let mut largest = sealed(1);
     largest.ciphertext = vec![0; limits::CIPHERTEXT_BYTES].into();
     largest.wrapped_dek.0 = vec![0; limits::WRAPPED_DEK_BYTES].into();
-    largest.material_id = Some("m".repeat(limits::LABEL_BYTES));
+    largest.material_id = Some("m".repeat(limits::LABEL_BYTES).into());
     let target = Watermark {
-        key_id: KmsKeyId("k".repeat(limits::KMS_KEY_ID_BYTES)),
+        key_id: KmsKeyId("k".repeat(limits::KMS_KEY_ID_BYTES).into()),
         rotation_at: Some(LogTime(u64::MAX)),
         material_id: largest.material_id.clone(),
     };

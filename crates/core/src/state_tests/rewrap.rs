@@ -264,13 +264,13 @@ fn a_cluster_without_secrets_passes_at_once() {
 fn watermarks_have_limits_and_long_errors_are_cut() {
     let mut sut = Sut::new();
     let longest = || Watermark {
-        key_id: KmsKeyId("k".repeat(limits::KMS_KEY_ID_BYTES)),
+        key_id: KmsKeyId("k".repeat(limits::KMS_KEY_ID_BYTES).into()),
         rotation_at: None,
-        material_id: Some("m".repeat(limits::LABEL_BYTES)),
+        material_id: Some("m".repeat(limits::LABEL_BYTES).into()),
     };
     let spoils: [fn(&mut Watermark); 2] = [
-        |w| w.key_id.0.push('k'),
-        |w| w.material_id.as_mut().unwrap().push('m'),
+        |w| w.key_id.0 = format!("{}k", w.key_id.0).into(),
+        |w| w.material_id = Some("m".repeat(limits::LABEL_BYTES + 1).into()),
     ];
     for spoil in spoils {
         let mut watermark = longest();

@@ -161,9 +161,9 @@ fn a_pass_moves_versions_onto_its_key_alone() {
 #[test]
 fn a_rewrap_keeps_to_the_limits() {
     use crate::limits;
-    let spoils: [fn(&mut WrappedDek, &mut Option<String>); 2] = [
+    let spoils: [fn(&mut WrappedDek, &mut Option<SharedText>); 2] = [
         |dek, _| dek.0 = vec![0; limits::WRAPPED_DEK_BYTES + 1].into(),
-        |_, id| *id = Some("m".repeat(limits::LABEL_BYTES + 1)),
+        |_, id| *id = Some("m".repeat(limits::LABEL_BYTES + 1).into()),
     ];
     let mut sut = three();
     sut.begin(m(2));

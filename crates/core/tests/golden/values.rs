@@ -6,7 +6,7 @@ use bytes::Bytes;
 use strongroom_core::{
     Allowlist, Applied, ClusterId, Command, Effect, Generator, Kind, KmsKeyId, LogTime, MountName,
     PathPattern, Permission, Rejection, RoleName, Rule, SealedVersion, SecretName, SecretSettings,
-    SecretSummary, TargetName, TokenFingerprint, TokenName, WrappedDek,
+    SecretSummary, SharedText, TargetName, TokenFingerprint, TokenName, WrappedDek,
     command::{MountSettings, NewVersion},
     rewrap::Watermark,
     secret::SettingsChange,
@@ -34,8 +34,8 @@ pub(crate) fn key() -> KmsKeyId {
     KmsKeyId("arn:aws:kms:eu-central-1:111122223333:key/k".into())
 }
 
-pub(crate) fn material(tag: u8) -> String {
-    format!("{tag:02x}").repeat(4)
+pub(crate) fn material(tag: u8) -> SharedText {
+    format!("{tag:02x}").repeat(4).into()
 }
 
 /// Of the material 1 when `tag` is odd, and of one that KMS did not name otherwise.
@@ -67,7 +67,12 @@ pub(crate) fn bare_watermark() -> Watermark {
 }
 
 /// A rewrap by `pass` of what `sealed` was.
-pub(crate) fn rewrap(text: &str, version: u64, pass: u64, material_id: Option<String>) -> Command {
+pub(crate) fn rewrap(
+    text: &str,
+    version: u64,
+    pass: u64,
+    material_id: Option<SharedText>,
+) -> Command {
     Command::RewrapVersion {
         name: name(text),
         version,

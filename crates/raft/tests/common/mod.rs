@@ -46,7 +46,7 @@ pub fn entry_of(term: u64, index: u64, size: usize) -> Entry {
         ciphertext: ciphertext.into(),
         nonce: [7; 24],
         wrapped_dek: WrappedDek(vec![1; 64].into()),
-        kms_key_id: KmsKeyId("test".to_owned()),
+        kms_key_id: KmsKeyId("test".into()),
         material_id: None,
     };
     let commands = vec![

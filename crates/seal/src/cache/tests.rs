@@ -115,7 +115,7 @@ async fn another_binding_is_another_key() {
 }
 
 fn kms_key(name: &str) -> KmsKeyId {
-    KmsKeyId(name.to_owned())
+    KmsKeyId(name.into())
 }
 
 #[tokio::test(start_paused = true)]

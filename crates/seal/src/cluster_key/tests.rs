@@ -40,7 +40,7 @@ fn the_seed_is_hkdf_of_the_key() {
 async fn what_was_printed_once_is_read_for_ever() {
     let wrapped = WrappedClusterKey::parse(GOLDEN.trim_end()).unwrap();
     assert_eq!(wrapped.to_string(), GOLDEN.trim_end());
-    assert_eq!(wrapped.key_id().0, "local:36be0c7d3f132950");
+    assert_eq!(&*wrapped.key_id().0, "local:36be0c7d3f132950");
     let seed = seed(&keyring(ZEROS), &wrapped).await.unwrap();
     let expected = unhex("9d0a1294d986b9418e4cca118460d4854ae94383f7f820bb50a449af38377f13");
     assert_eq!(seed.expose()[..], expected[..]);

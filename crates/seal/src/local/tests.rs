@@ -25,7 +25,7 @@ async fn probes_and_round_trips() {
     let (kms, binding) = (kms(&[1]), binding("secret/a", 1));
     let key = kms.generate(&binding).await.unwrap();
     assert_eq!(key.wrapped().0.len(), WRAPPED_BYTES);
-    assert_eq!(key.key_id().0, kms.describe().key);
+    assert_eq!(*key.key_id().0, *kms.describe().key);
     let dek = kms
         .unwrap(key.wrapped(), key.key_id(), &binding)
         .await
@@ -49,7 +49,7 @@ async fn another_binding_or_key_id_is_malformed() {
             .unwrap();
         assert!(matches!(error, KmsError::Malformed(_)), "{error}");
     }
-    let second = KmsKeyId(kms.others[0].id.text());
+    let second = KmsKeyId(kms.others[0].id.text().into());
     let error = kms
         .unwrap(key.wrapped(), &second, &binding("secret/a", 1))
         .await
@@ -113,7 +113,7 @@ async fn a_new_first_key_wraps_and_the_old_one_unwraps() {
         .unwrap();
     assert!(matches!(&error, KmsError::Denied(_)), "{error}");
     assert!(
-        error.detail().contains(&key.key_id().0),
+        error.detail().contains(&*key.key_id().0),
         "it names the missing key: {error}"
     );
 }
@@ -126,7 +126,7 @@ async fn golden_wrapped_key() {
     let dek = Dek::copy_from(&[0x77; 32]).unwrap();
     let wrapped = wrap_with_nonce(&kms.first, &dek, &binding, [0x42; NONCE_BYTES]).unwrap();
     assert_eq!(hex(&wrapped.0), hex(&golden.0));
-    let key_id = KmsKeyId(kms.describe().key);
+    let key_id = KmsKeyId(kms.describe().key.into());
     assert!(
         kms.unwrap(&golden, &key_id, &binding)
             .await

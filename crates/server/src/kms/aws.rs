@@ -14,7 +14,7 @@ use aws_sdk_kms::{
     primitives::Blob,
     types::{DataKeySpec, RotationType, RotationsListEntry},
 };
-use strongroom_core::{KmsKeyId, LogTime, WrappedDek};
+use strongroom_core::{KmsKeyId, LogTime, SharedText, WrappedDek};
 use strongroom_seal::{
     Binding, ContextStyle, DataKey, Dek, Detail, Kms, KmsDescription, KmsError, KmsFuture, KmsMode,
     Rewrapped, Rotation, RotationKind, Rotations, kms::probe_binding,
@@ -61,8 +61,8 @@ impl AwsKms {
         Ok(DataKey::new(
             dek,
             wrapped_dek(wrapped),
-            KmsKeyId(key_id),
-            answer.key_material_id,
+            KmsKeyId(key_id.into()),
+            answer.key_material_id.map(SharedText::from),
         ))
     }
 
@@ -77,7 +77,7 @@ impl AwsKms {
         let mut request = self
             .client
             .decrypt()
-            .key_id(&key_id.0)
+            .key_id(&*key_id.0)
             .ciphertext_blob(Blob::new(wrapped.0.to_vec()));
         for (key, value) in binding.encryption_context(style) {
             request = request.encryption_context(key, value);
@@ -100,7 +100,7 @@ impl AwsKms {
         let mut request = self
             .client
             .re_encrypt()
-            .source_key_id(&key_id.0)
+            .source_key_id(&*key_id.0)
             .destination_key_id(&self.key_id)
             .ciphertext_blob(Blob::new(wrapped.0.to_vec()));
         for (key, value) in binding.encryption_context(style) {
@@ -115,8 +115,8 @@ impl AwsKms {
             .map_err(|error| kms_error(CALL, &error))?;
         Ok(Rewrapped {
             wrapped: wrapped_dek(answer.ciphertext_blob.ok_or_else(|| incomplete(CALL))?),
-            key_id: KmsKeyId(answer.key_id.ok_or_else(|| incomplete(CALL))?),
-            material_id: answer.destination_key_material_id,
+            key_id: KmsKeyId(answer.key_id.ok_or_else(|| incomplete(CALL))?.into()),
+            material_id: answer.destination_key_material_id.map(SharedText::from),
         })
     }
 
@@ -129,7 +129,7 @@ impl AwsKms {
         let mut pages = self
             .client
             .list_key_rotations()
-            .key_id(&probe.key_id().0)
+            .key_id(&*probe.key_id().0)
             .into_paginator()
             .send();
         let mut entries = Vec::new();
@@ -138,7 +138,7 @@ impl AwsKms {
             entries.extend(page.rotations().iter().filter_map(rotation));
         }
         entries.sort_by_key(|rotation| rotation.at);
-        let current_material = probe.material_id().map(str::to_owned);
+        let current_material = probe.material_id().cloned();
         Ok(Rotations {
             key_id: probe.key_id().clone(),
             current_material,
@@ -230,7 +230,7 @@ fn rotation(entry: &RotationsListEntry) -> Option<Rotation> {
         Some(RotationType::OnDemand) => RotationKind::OnDemand,
         _ => RotationKind::Other,
     };
-    let material_id = entry.key_material_id().map(str::to_owned);
+    let material_id = entry.key_material_id().map(SharedText::from);
     Some(Rotation {
         at: LogTime(u64::try_from(at).ok()?),
         kind,

@@ -61,9 +61,9 @@ fn the_largest_commands_weigh_what_they_are() {
         ..SettingsChange::default()
     };
     let versions = || vec![u64::MAX; limits::VERSIONS_PER_COMMAND];
-    let material = || Some("m".repeat(limits::LABEL_BYTES));
+    let material = || Some("m".repeat(limits::LABEL_BYTES).into());
     let wrapped = || WrappedDek(vec![0xff; limits::WRAPPED_DEK_BYTES].into());
-    let key = || KmsKeyId("k".repeat(limits::KMS_KEY_ID_BYTES));
+    let key = || KmsKeyId("k".repeat(limits::KMS_KEY_ID_BYTES).into());
     let target = Watermark {
         key_id: key(),
         rotation_at: Some(LogTime(u64::MAX)),

@@ -7,7 +7,7 @@ use super::*;
 pub(super) struct Wrap {
     pub(super) dek: WrappedDek,
     pub(super) key: KmsKeyId,
-    pub(super) material: Option<String>,
+    pub(super) material: Option<SharedText>,
 }
 
 impl Wrap {

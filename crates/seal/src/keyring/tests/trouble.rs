@@ -115,7 +115,7 @@ async fn another_key_neither_opens_the_breaker_nor_closes_it() {
     let keyring = keyring(&kms, TTL);
     let own = sealed(&keyring, 1).await;
     let mut other = own.clone();
-    other.kms_key_id = KmsKeyId("another".to_owned());
+    other.kms_key_id = KmsKeyId("another".into());
     keyring.clear();
     fail(&kms, Some(KmsError::Unavailable));
     for _ in 0..10 {
