@@ -186,6 +186,8 @@ impl State {
             own => own,
         };
         secret.current_version += 1;
+        // There are many secrets, and who grows by one at a time needs no room for twice as many.
+        secret.versions.reserve_exact(1);
         secret.versions.push(SecretVersion {
             number: secret.current_version,
             created_at: now,
