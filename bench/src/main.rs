@@ -153,6 +153,9 @@ async fn bench(arguments: BenchArguments) -> Result<()> {
     let mut report = report::Report::begin();
     for case in chosen {
         eprintln!("\n== {}: {}", case.name, case.what);
+        // What a build or the last case has left to be written would be written while this one's subjects sync, and
+        // hit some of them.
+        rustix::fs::sync();
         let figures = (case.run)(&plan).await;
         report.add(
             case.name,
