@@ -101,7 +101,7 @@ pub fn serve(
     let trace = traces::of_request(&request_id);
     let by_name = trace.is_disabled() && logging::name_requests();
     // Stages have spans, which are shown with the span of their request around them.
-    let line = (!by_name).then(|| tracing::error_span!("request", %request_id));
+    let line = (!by_name).then(|| tracing::error_span!("request", request_id = &*request_id));
     let served = serve_as(Arc::clone(&request_id), app, router, (from, request));
     match line {
         None => Either::Left(request::serve(request_id, served)),
