@@ -67,12 +67,7 @@ pub(crate) fn bare_watermark() -> Watermark {
 }
 
 /// A rewrap by `pass` of what `sealed` was.
-pub(crate) fn rewrap(
-    text: &str,
-    version: u64,
-    pass: u64,
-    material_id: Option<SharedText>,
-) -> Command {
+pub(crate) fn rewrap(text: &str, version: u64, pass: u64, by: Option<SharedText>) -> Command {
     Command::RewrapVersion {
         name: name(text),
         version,
@@ -80,7 +75,7 @@ pub(crate) fn rewrap(
         replaces: sealed(1).wrapped_dek,
         wrapped: WrappedDek(Bytes::from_static(&[0xab, 0xcd, 0xef])),
         kms_key_id: key(),
-        material_id,
+        material_id: by,
     }
 }
 
