@@ -4,6 +4,8 @@ use std::{cell::RefCell, fmt, ops::Deref, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, de};
 
+use crate::limits;
+
 /// How many texts a thread remembers.
 const REMEMBERED: usize = 4;
 
@@ -17,16 +19,12 @@ thread_local! {
 #[serde(transparent)]
 pub struct SharedText(Arc<str>);
 
-impl SharedText {
-    /// Whether both have the same bytes in memory.
-    #[must_use]
-    pub fn shares_with(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-}
-
 impl From<&str> for SharedText {
     fn from(text: &str) -> Self {
+        // Whatever is longer comes to nothing, and must not stay with the thread that has read it.
+        if text.len() > limits::KMS_KEY_ID_BYTES {
+            return Self(Arc::from(text));
+        }
         RECENT.with_borrow_mut(|recent| {
             let known = recent.iter().flatten().find(|known| &***known == text);
             if let Some(known) = known {
@@ -92,20 +90,32 @@ impl<'de> Deserialize<'de> for SharedText {
 mod tests {
     use super::*;
 
+    fn share(one: &SharedText, other: &SharedText) -> bool {
+        Arc::ptr_eq(&one.0, &other.0)
+    }
+
+    #[test]
+    fn what_is_too_long_for_an_id_is_not_remembered() {
+        let longest = || SharedText::from("k".repeat(limits::KMS_KEY_ID_BYTES));
+        assert!(share(&longest(), &longest()));
+        let longer = || SharedText::from("k".repeat(limits::KMS_KEY_ID_BYTES + 1));
+        assert!(longer() == longer() && !share(&longer(), &longer()));
+    }
+
     #[test]
     fn equal_texts_share_their_bytes_as_long_as_they_are_remembered() {
         let first = SharedText::from("key-0");
-        assert!(first.shares_with(&"key-0".into()));
-        assert!(first.shares_with(&String::from("key-0").into()));
+        assert!(share(&first, &"key-0".into()));
+        assert!(share(&first, &String::from("key-0").into()));
         let read: SharedText =
             postcard::from_bytes(&postcard::to_stdvec("key-0").unwrap()).unwrap();
-        assert!(first.shares_with(&read));
+        assert!(share(&first, &read));
         let others: Vec<SharedText> = (1..=REMEMBERED)
             .map(|n| format!("key-{n}").into())
             .collect();
         assert!(others.iter().all(|other| *other != first));
         let again = SharedText::from("key-0");
-        assert!(again == first && !first.shares_with(&again));
+        assert!(again == first && !share(&first, &again));
     }
 
     #[test]

@@ -25,7 +25,7 @@ impl Command {
                 Self::PutSecret {
                     change, version, ..
                 } => {
-                    change.description.as_ref().map_or(0, |id| id.len())
+                    change.description.as_ref().map_or(0, String::len)
                         + change.custom_metadata.as_ref().map_or(0, pairs_weight)
                         + version
                             .as_ref()
@@ -79,7 +79,7 @@ impl Command {
                         + kms_key_id.0.len()
                         + material_id.as_ref().map_or(0, |id| id.len())
                 }
-                Self::EndPass { last_error, .. } => last_error.as_ref().map_or(0, |id| id.len()),
+                Self::EndPass { last_error, .. } => last_error.as_ref().map_or(0, String::len),
             }
     }
 }
