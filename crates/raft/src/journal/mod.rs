@@ -15,6 +15,7 @@
 //! - Opening syncs both files before it reads them, carries over, and draws another salt: from then on no record
 //!   that was left there counts.
 
+mod blocks;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -32,12 +33,13 @@ use crate::{
     files,
     keys::Key,
 };
+use blocks::{BLOCK, Blocks};
 use record::Salt;
 
 /// Size of each of the two files.
 pub(crate) const FILE_BYTES: usize = 2 * 1024 * 1024;
 /// The smallest that a file may be: less was cut off.
-const LEAST_BYTES: usize = 4096;
+const LEAST_BYTES: usize = BLOCK;
 const NAMES: [&str; 2] = ["journal.0", "journal.1"];
 
 /// Up to which record of which run sled has them.
@@ -96,8 +98,10 @@ impl Left {
             .ok_or_else(|| disk.corrupt("how far its journal went".to_owned()))?;
         let (first, second) = (found(disk, first)?, found(disk, second)?);
         give_to_sled(disk, [&first.1, &second.1], kept)?;
+        let size = first.1.len().min(second.1.len());
         Ok(Self {
-            size: first.1.len().min(second.1.len()),
+            // Only whole blocks are written.
+            size: size - size % BLOCK,
             files: [first.0, second.0],
         })
     }
@@ -116,6 +120,10 @@ impl Left {
             .and_then(|()| disk.barrier())
             .map_err(|error| disk.unusable(error))?;
         let [file, other] = self.files;
+        // What they held counts no more.
+        blocks::pass_cache(&file)
+            .and_then(|()| blocks::pass_cache(&other))
+            .map_err(OpenError::io(disk.path()))?;
         Ok(Journal {
             file,
             other,
@@ -125,6 +133,8 @@ impl Left {
             kept,
             barrier,
             records: Vec::new(),
+            written: 0,
+            blocks: Blocks::default(),
         })
     }
 }
@@ -136,14 +146,17 @@ pub(crate) struct Journal {
     other: File,
     /// How large each of them is.
     size: usize,
-    /// Where the next record goes.
+    /// The first block that is not full: where `records` begins.
     at: usize,
     /// The last record's number.
     number: u64,
     kept: Kept,
     barrier: Barrier,
-    /// Records that are not in the file yet.
+    /// What that block holds, and records that are not in the file yet.
     records: Vec<u8>,
+    /// How much of `records` is in the file.
+    written: usize,
+    blocks: Blocks,
 }
 
 impl Journal {
@@ -165,12 +178,15 @@ impl Journal {
 
     /// Makes durable what was added.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
-        if self.records.is_empty() {
+        if self.records.len() == self.written {
             return Ok(());
         }
-        self.file.write_all_at(&self.records, self.at as u64)?;
-        self.at += self.records.len();
-        self.records.clear();
+        self.blocks
+            .write(&self.file, &self.records, self.at as u64)?;
+        let full = self.records.len() - self.records.len() % BLOCK;
+        self.records.drain(..full);
+        self.written = self.records.len();
+        self.at += full;
         match self.barrier {
             Barrier::Full => self.file.sync_data(),
             Barrier::FlushOnly => Ok(()),
@@ -186,7 +202,8 @@ impl Journal {
     /// file holds.
     pub(crate) fn turn(&mut self) {
         std::mem::swap(&mut self.file, &mut self.other);
-        self.at = 0;
+        self.records.clear();
+        (self.at, self.written) = (0, 0);
     }
 }
 
