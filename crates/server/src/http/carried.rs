@@ -1,12 +1,17 @@
 //! Calls that are carried to their end, whether or not somebody waits for it.
 
-use std::{pin::Pin, sync::Arc, task::Poll};
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use strongroom_seal::request::carried;
 use strongroom_service::{VaultError, context::Seen};
 use tokio::{
+    runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore},
-    task::{JoinError, JoinHandle},
 };
 
 use super::{App, readers::Readers};
@@ -81,19 +86,18 @@ pub(crate) async fn to_its_end<T: Send + 'static>(
     work: Pin<Box<impl Future<Output = Result<T, VaultError>> + Send + 'static>>,
 ) -> Result<T, VaultError> {
     let place = app.detached.place(pool)?;
-    let crowded = pool == Pool::Others && app.detached.is_crowded();
-    let turn = crowded.then(|| app.detached.readers.next_turn());
-    let work = async move {
-        if let Some(turn) = turn {
+    if pool == Pool::Others && app.detached.is_crowded() {
+        let turn = app.detached.readers.next_turn();
+        let work = Box::pin(async move {
             tokio::time::sleep_until(turn.into()).await;
-        }
-        work.await
-    };
-    came_back(away(place, work).await)
+            work.await
+        });
+        return InPlace::new(place, None, work).await;
+    }
+    InPlace::new(place, None, work).await
 }
 
-/// The same for a read, which leaves one record and nothing else: it is done in place up to there, and
-/// goes on by itself only if it has to wait before that. Once the record is the audit trail's, dropping
+/// The same for a read, which leaves one record and nothing else: once the record is the audit trail's, dropping
 /// the rest loses an answer that nobody waits for.
 pub(crate) async fn until_recorded<T: Send + 'static>(
     app: &App,
@@ -102,75 +106,88 @@ pub(crate) async fn until_recorded<T: Send + 'static>(
 ) -> Result<T, VaultError> {
     let place = app.detached.place(Pool::Reads)?;
     app.detached.readers.note();
-    in_place(place, seen, work).await
+    InPlace::new(place, Some(seen), work).await
 }
 
-async fn in_place<T: Send + 'static>(
-    place: OwnedSemaphorePermit,
-    seen: Seen,
-    work: Pin<Box<impl Future<Output = Result<T, VaultError>> + Send + 'static>>,
-) -> Result<T, VaultError> {
-    let mut state = State::Here(place, work);
-    std::future::poll_fn(move |cx| {
-        loop {
-            state = match std::mem::replace(&mut state, State::Over) {
-                State::Here(place, mut work) => match work.as_mut().poll(cx) {
-                    Poll::Ready(done) => return Poll::Ready(done),
-                    Poll::Pending if seen.is_on_record() => {
-                        state = State::Here(place, work);
-                        return Poll::Pending;
-                    }
-                    Poll::Pending => State::Away(away(place, work)),
-                },
-                State::Away(mut carried) => match Pin::new(&mut carried).poll(cx) {
-                    Poll::Ready(back) => return Poll::Ready(came_back(back)),
-                    Poll::Pending => {
-                        state = State::Away(carried);
-                        return Poll::Pending;
-                    }
-                },
-                // Nobody asks again after the answer.
-                State::Over => return Poll::Ready(Err(VaultError::Internal)),
+/// Work where its client waits for it. Only when that is dropped, a task of its own carries it on: a task for
+/// each request would wake a thread that finds nothing to do, since the one that made it goes on with it.
+struct InPlace<T, W>
+where
+    T: Send + 'static,
+    W: Future<Output = Result<T, VaultError>> + Send + 'static,
+{
+    /// `None`: it came to its end.
+    left: Option<(OwnedSemaphorePermit, Pin<Box<W>>)>,
+    /// Of a read, whether it is on record.
+    seen: Option<Seen>,
+}
+
+impl<T, W> InPlace<T, W>
+where
+    T: Send + 'static,
+    W: Future<Output = Result<T, VaultError>> + Send + 'static,
+{
+    fn new(place: OwnedSemaphorePermit, seen: Option<Seen>, work: Pin<Box<W>>) -> Self {
+        let left = Some((place, work));
+        Self { left, seen }
+    }
+}
+
+impl<T, W> Future for InPlace<T, W>
+where
+    T: Send + 'static,
+    W: Future<Output = Result<T, VaultError>> + Send + 'static,
+{
+    type Output = Result<T, VaultError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some((_, work)) = &mut self.left else {
+            // Nobody asks again after the answer.
+            return Poll::Ready(Err(VaultError::Internal));
+        };
+        // What panicked is not gone on with, and dropped below.
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
+        let done = match polled {
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(done)) => done,
+            Err(_) => {
+                // The hook has logged where it came from; what it carries may hold anything.
+                tracing::error!("a request did not come to its end");
+                Err(VaultError::Internal)
             }
+        };
+        self.left = None;
+        Poll::Ready(done)
+    }
+}
+
+impl<T, W> Drop for InPlace<T, W>
+where
+    T: Send + 'static,
+    W: Future<Output = Result<T, VaultError>> + Send + 'static,
+{
+    fn drop(&mut self) {
+        let Some((place, work)) = self.left.take() else {
+            return;
+        };
+        if self.seen.as_ref().is_some_and(Seen::is_on_record) {
+            return;
         }
-    })
-    .await
-}
-
-/// Where a read is done.
-enum State<W, T> {
-    Here(OwnedSemaphorePermit, Pin<Box<W>>),
-    Away(JoinHandle<Result<T, VaultError>>),
-    Over,
-}
-
-/// On a task of its own.
-fn away<T: Send + 'static>(
-    place: OwnedSemaphorePermit,
-    work: impl Future<Output = Result<T, VaultError>> + Send + 'static,
-) -> JoinHandle<Result<T, VaultError>> {
-    let work = async move {
-        let done = work.await;
-        drop(place);
-        done
-    };
-    tokio::spawn(carried(work))
-}
-
-fn came_back<T>(back: Result<Result<T, VaultError>, JoinError>) -> Result<T, VaultError> {
-    back.unwrap_or_else(|error| {
-        // The hook has logged where a panic came from; what it carries may hold anything.
-        tracing::error!(
-            panicked = error.is_panic(),
-            "a request did not come to its end"
-        );
-        Err(VaultError::Internal)
-    })
+        // Outside of a runtime everything has ended.
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(carried(async move {
+                // Who would have heard of it has gone; its errors are on record and in the metrics.
+                let _ = work.await;
+                drop(place);
+            }));
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use futures_util::FutureExt;
+    use strongroom_seal::request::{serve, with_id};
     use tokio::sync::{mpsc, oneshot};
 
     use super::*;
@@ -207,7 +224,7 @@ mod tests {
             Ok(())
         };
         let place = places.place(Pool::Reads).unwrap();
-        let read = Box::pin(in_place(place, seen.clone(), Box::pin(work)));
+        let read = Box::pin(InPlace::new(place, Some(seen.clone()), Box::pin(work)));
         It {
             places,
             seen,
@@ -229,6 +246,24 @@ mod tests {
         assert_eq!(it.told.recv().await, None);
         tokio::task::yield_now().await;
         assert_eq!(it.places.reads.available_permits(), DETACHED);
+    }
+
+    #[tokio::test]
+    async fn what_goes_on_works_for_the_same_request() {
+        let (go_on, waits) = oneshot::channel::<()>();
+        let (tell, told) = oneshot::channel();
+        let work = async move {
+            let _ = waits.await;
+            let _ = tell.send(with_id(str::to_owned));
+            Ok(())
+        };
+        let place = Detached::default().place(Pool::Others).unwrap();
+        let work = InPlace::new(place, None, Box::pin(work));
+        let mut served = Box::pin(serve("r-1".into(), work));
+        assert!(served.as_mut().now_or_never().is_none());
+        drop(served);
+        go_on.send(()).unwrap();
+        assert_eq!(told.await.unwrap().as_deref(), Some("r-1"));
     }
 
     #[tokio::test]
@@ -272,15 +307,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_panic_away_is_an_error_here() {
-        let place = Detached::default().place(Pool::Reads).unwrap();
+    async fn a_panic_is_an_error_and_gives_its_place_back() {
+        let places = Detached::default();
+        let place = places.place(Pool::Reads).unwrap();
         let work = async {
             tokio::task::yield_now().await;
             let nothing: Option<()> = None;
             nothing.ok_or(VaultError::NotFound).unwrap();
             Ok(())
         };
-        let ended = in_place(place, Seen::default(), Box::pin(work)).await;
+        let ended = InPlace::new(place, Some(Seen::default()), Box::pin(work)).await;
         assert!(matches!(ended, Err(VaultError::Internal)));
+        assert_eq!(places.reads.available_permits(), DETACHED);
     }
 }
