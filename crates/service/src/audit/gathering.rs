@@ -12,7 +12,7 @@ use tokio::{
 use super::{
     STALL,
     record::Entry,
-    writer::{Answer, Outcome, Request},
+    writer::{Answer, Message, Outcome, Request},
 };
 
 /// Records that travel together at most.
@@ -30,7 +30,7 @@ struct Open {
     places: Option<OwnedSemaphorePermit>,
     /// Who waits for each.
     waiting: Vec<oneshot::Sender<Outcome>>,
-    queue: Sender<Request>,
+    queue: Sender<Message>,
 }
 
 /// Some that were handed over: who waits, and what the writer will say.
@@ -40,7 +40,7 @@ struct HandedOver {
 }
 
 impl Gathering {
-    pub(super) fn new(queue: Sender<Request>) -> Arc<Self> {
+    pub(super) fn new(queue: Sender<Message>) -> Arc<Self> {
         Arc::new(Self(Mutex::new(Some(Open {
             records: Vec::new(),
             places: None,
@@ -73,6 +73,20 @@ impl Gathering {
             tokio::spawn(Handing::of(self).see_through());
         }
         outcome
+    }
+
+    /// Whether no record is waiting here for others.
+    pub(super) fn is_empty(&self) -> bool {
+        let open = self.lock();
+        open.as_ref().is_some_and(|open| open.records.is_empty())
+    }
+
+    /// Has the thread look after the trail.
+    pub(super) fn call_thread(&self) {
+        if let Some(open) = &*self.lock() {
+            // Without a thread there is nobody to look after it, and `Audit::healthy` says so.
+            let _ = open.queue.send(Message::Look);
+        }
     }
 
     /// Hands over what is left. The writer ends after it.
@@ -110,7 +124,7 @@ impl Open {
                 reply,
             };
             // Without a writer the reply is dropped with the request, and everybody hears of that.
-            let _ = self.queue.send(request);
+            let _ = self.queue.send(Message::Records(request));
             handed_over.push(HandedOver {
                 waiting: first_of(&mut self.waiting),
                 answer,

@@ -5,12 +5,16 @@
 //! The trail heals by itself when the disk does.
 //!
 //! Reading order: [`record`] (what a line is), [`chain`], [`trail`] (appending and repairing),
-//! [`gathering`] and [`writer`] (the thread), [`recover`] (after a crash), [`verify`].
+//! [`desk`] (who writes), [`gathering`] and [`writer`] (the thread), [`recover`] (after a crash), [`verify`].
 
 use std::{
     io,
     path::PathBuf,
-    sync::{Arc, atomic::Ordering, mpsc::channel},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+        mpsc::channel,
+    },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -19,6 +23,7 @@ use strongroom_core::DurationsReading;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 mod chain;
+mod desk;
 mod files;
 mod gathering;
 mod read;
@@ -36,10 +41,11 @@ pub use read::PAGE_RECORDS;
 pub use record::Entry;
 pub use verify::{Beginning, FirstBad, HeadCheck, VerifyReport, verify, verify_from};
 
+use desk::Desk;
 use gathering::Gathering;
 use timed::Timed;
 use trail::{Disk, RealDisk, Trail};
-use writer::{Clock, Shared, Writer};
+use writer::Writer;
 
 /// Written as the actor of what a node does by itself.
 pub(crate) const NODE: &str = "node";
@@ -129,8 +135,7 @@ struct Handle {
     dir: PathBuf,
     gathering: Arc<Gathering>,
     places: Arc<Semaphore>,
-    shared: Arc<Shared>,
-    clock: Clock,
+    desk: Arc<Desk>,
     writer: JoinHandle<()>,
 }
 
@@ -151,20 +156,14 @@ impl Audit {
         };
         let lock = files::claim(&dir).map_err(failed)?;
         let lock = lock.ok_or_else(|| AuditError::InUse(dir.clone()))?;
-        let (disk, took) = Timed::new(disk);
-        let trail = Trail::open(dir.clone(), config.node, config.file_bytes, disk);
-        let trail = trail.map_err(failed)?;
-        let shared = Arc::new(Shared::new(took));
-        shared.last_seq.store(trail.last_seq(), Ordering::Release);
-        shared.syncs.store(trail.syncs, Ordering::Relaxed);
-        let clock = Clock(Instant::now());
-        let (queue, requests) = channel();
+        let disk = Timed::new(disk);
+        let (node, own) = (config.node, Arc::clone(&disk));
+        let trail = Trail::open(dir.clone(), node, config.file_bytes, own).map_err(failed)?;
+        let desk = Arc::new(Desk::new(trail, disk, config.sync));
+        let (queue, messages) = channel();
         let writer = Writer {
-            trail,
-            queue: requests,
-            policy: config.sync,
-            shared: Arc::clone(&shared),
-            clock,
+            desk: Arc::clone(&desk),
+            queue: messages,
         };
         let run = move || {
             writer.run();
@@ -181,8 +180,7 @@ impl Audit {
                 dir,
                 gathering: Gathering::new(queue),
                 places,
-                shared,
-                clock,
+                desk,
                 writer,
             }),
         })
@@ -213,7 +211,18 @@ impl Audit {
             Ok(place) => place,
             Err(_) => Box::pin(self.place()).await?,
         };
-        let outcome = self.handle.gathering.add(entry(), place);
+        let entry = entry();
+        let gathering = &self.handle.gathering;
+        if gathering.is_empty()
+            && let Some(written) = self.handle.desk.write_now(&entry)
+        {
+            sent();
+            if written.wants_thread {
+                gathering.call_thread();
+            }
+            return written.outcome;
+        }
+        let outcome = gathering.add(entry, place);
         sent();
         outcome.await.map_err(|_| AuditUnavailable)?
     }
@@ -231,10 +240,13 @@ impl Audit {
     /// Whether records can be written, as far as is known.
     #[must_use]
     pub fn healthy(&self) -> bool {
-        let shared = &self.handle.shared;
-        let busy_since = shared.busy_since.load(Ordering::Acquire);
-        let busy = self.handle.clock.millis().saturating_sub(busy_since);
-        let stalled = busy_since > 0 && u128::from(busy) > STALL.as_millis();
+        let Desk { shared, clock, .. } = &*self.handle.desk;
+        let now = clock.millis();
+        let is_stalled = |since: &AtomicU64| {
+            let since = since.load(Ordering::Acquire);
+            since > 0 && u128::from(now.saturating_sub(since)) > STALL.as_millis()
+        };
+        let stalled = is_stalled(&shared.busy_since) || is_stalled(&shared.syncing_since);
         !stalled && !shared.failed.load(Ordering::Acquire) && !self.handle.writer.is_finished()
     }
 
@@ -250,7 +262,7 @@ impl Audit {
         limit: usize,
     ) -> Result<Vec<serde_json::Value>, io::Error> {
         let limit = limit.min(PAGE_RECORDS);
-        let last = self.handle.shared.last_seq.load(Ordering::Acquire);
+        let last = self.handle.desk.shared.last_seq.load(Ordering::Acquire);
         let newest = last.saturating_sub(u64::try_from(limit).unwrap_or(u64::MAX));
         let (dir, after) = (self.handle.dir.clone(), after.unwrap_or(newest));
         tokio::task::spawn_blocking(move || read::page(&dir, after, last, limit))
@@ -261,15 +273,15 @@ impl Audit {
     /// Counts since the trail was opened.
     #[must_use]
     pub fn stats(&self) -> AuditStats {
-        let shared = &self.handle.shared;
+        let Desk { shared, disk, .. } = &*self.handle.desk;
         AuditStats {
             records: shared.records.load(Ordering::Relaxed),
             batches: shared.batches.load(Ordering::Relaxed),
             syncs: shared.syncs.load(Ordering::Relaxed),
             failures: shared.failures.load(Ordering::Relaxed),
             last_seq: shared.last_seq.load(Ordering::Acquire),
-            write_took: shared.took.writes.read(),
-            sync_took: shared.took.syncs.read(),
+            write_took: disk.took.writes.read(),
+            sync_took: disk.took.syncs.read(),
         }
     }
 }

@@ -13,31 +13,29 @@ pub(super) struct Took {
     pub(super) syncs: Durations,
 }
 
-pub(super) struct Timed<D> {
-    disk: D,
-    took: Arc<Took>,
+pub(super) struct Timed {
+    disk: Box<dyn Disk>,
+    pub(super) took: Took,
 }
 
-impl<D: Disk> Timed<D> {
-    pub(super) fn new(disk: D) -> (Self, Arc<Took>) {
-        let took = Arc::new(Took::default());
-        let timed = Self {
-            disk,
-            took: Arc::clone(&took),
-        };
-        (timed, took)
+impl Timed {
+    pub(super) fn new(disk: impl Disk) -> Arc<Self> {
+        Arc::new(Self {
+            disk: Box::new(disk),
+            took: Took::default(),
+        })
     }
 }
 
-impl<D: Disk> Disk for Timed<D> {
-    fn append(&mut self, file: &File, bytes: &[u8]) -> io::Result<()> {
+impl Disk for Timed {
+    fn append(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
         let began = Instant::now();
         let done = self.disk.append(file, bytes);
         self.took.writes.note(began.elapsed());
         done
     }
 
-    fn sync(&mut self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &File) -> io::Result<()> {
         let began = Instant::now();
         let done = self.disk.sync(file);
         self.took.syncs.note(began.elapsed());

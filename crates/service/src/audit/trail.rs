@@ -8,6 +8,7 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::PathBuf,
+    sync::Arc,
     time::Instant,
 };
 
@@ -18,27 +19,28 @@ use super::{
     files::{self, Identity, TrailFile},
     record::{Entry, Pen},
     recover::{self, Start},
+    timed::Timed,
 };
 
 /// Written bytes after which a sync does not wait for its time. Bounds the memory they occupy.
 const UNSYNCED_BYTES: usize = 4 * 1024 * 1024;
 
 /// The two operations that a disk can refuse. The seam where tests inject failures.
-pub(super) trait Disk: Send + 'static {
+pub(super) trait Disk: Send + Sync + 'static {
     /// Appends to the file, in one write if the system lets it.
-    fn append(&mut self, file: &File, bytes: &[u8]) -> io::Result<()>;
+    fn append(&self, file: &File, bytes: &[u8]) -> io::Result<()>;
     /// Makes the file's data durable.
-    fn sync(&mut self, file: &File) -> io::Result<()>;
+    fn sync(&self, file: &File) -> io::Result<()>;
 }
 
 /// The real thing.
 pub(super) struct RealDisk;
 
 impl Disk for RealDisk {
-    fn append(&mut self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    fn append(&self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
         file.write_all(bytes)
     }
-    fn sync(&mut self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &File) -> io::Result<()> {
         file.sync_data()
     }
 }
@@ -50,14 +52,30 @@ pub(super) struct Batch {
     link: Option<Link>,
 }
 
-/// The trail, in the hands of its one writer.
-pub(super) struct Trail<D> {
+impl Batch {
+    fn length(&self) -> u64 {
+        u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
+    }
+}
+
+/// A sync under way, and what it makes durable.
+pub(super) struct Syncing {
+    handle: Arc<File>,
+    began: Instant,
+    written: u64,
+    /// Bytes of what was unsynced when it began.
+    unsynced: usize,
+    link: Link,
+}
+
+/// The trail, in the hands of whoever writes it now.
+pub(super) struct Trail {
     dir: PathBuf,
     pen: Pen,
     file_bytes: u64,
-    disk: D,
+    disk: Arc<Timed>,
     file: TrailFile,
-    handle: File,
+    handle: Arc<File>,
     /// The file's length.
     written: u64,
     /// How much of it is durable.
@@ -70,8 +88,19 @@ pub(super) struct Trail<D> {
     pub(super) syncs: u64,
 }
 
-impl<D: Disk> Trail<D> {
-    pub(super) fn open(dir: PathBuf, node: String, file_bytes: u64, disk: D) -> io::Result<Self> {
+impl Syncing {
+    pub(super) fn sync(&self, disk: &impl Disk) -> io::Result<()> {
+        disk.sync(&self.handle)
+    }
+}
+
+impl Trail {
+    pub(super) fn open(
+        dir: PathBuf,
+        node: String,
+        file_bytes: u64,
+        disk: Arc<Timed>,
+    ) -> io::Result<Self> {
         let Start {
             file,
             handle,
@@ -84,7 +113,7 @@ impl<D: Disk> Trail<D> {
             file_bytes,
             disk,
             file,
-            handle,
+            handle: Arc::new(handle),
             written: length,
             synced: length,
             unsynced: Vec::new(),
@@ -116,6 +145,11 @@ impl<D: Disk> Trail<D> {
         self.unsynced.len() >= UNSYNCED_BYTES
     }
 
+    /// Whether the batch goes into the current file. Without, its append begins another, with syncs.
+    pub(super) fn has_room(&self, batch: &Batch) -> bool {
+        self.written == 0 || self.written.saturating_add(batch.length()) <= self.file_bytes
+    }
+
     /// Puts an entry into the chain, behind the batch's last one. Returns its number.
     pub(super) fn chain(&mut self, batch: &mut Batch, entry: &Entry) -> io::Result<u64> {
         let after = batch.link.unwrap_or(self.link);
@@ -131,10 +165,10 @@ impl<D: Disk> Trail<D> {
         let Some(link) = batch.link else {
             return Ok(());
         };
-        let length = u64::try_from(batch.bytes.len()).unwrap_or(u64::MAX);
-        if self.written > 0 && self.written.saturating_add(length) > self.file_bytes {
+        if !self.has_room(batch) {
             self.rotate()?;
         }
+        let length = batch.length();
         self.disk.append(&self.handle, &batch.bytes)?;
         if sync {
             // Nothing of the batch is taken over before this: the repair then forgets it.
@@ -151,6 +185,33 @@ impl<D: Disk> Trail<D> {
     pub(super) fn sync(&mut self) -> io::Result<()> {
         self.disk.sync(&self.handle)?;
         self.after_sync()
+    }
+
+    /// What a sync would make durable now. Whoever does it ([`Syncing::sync`]) need not have the trail meanwhile,
+    /// to which others may append.
+    pub(super) fn begin_sync(&self) -> Syncing {
+        Syncing {
+            handle: Arc::clone(&self.handle),
+            began: Instant::now(),
+            written: self.written,
+            unsynced: self.unsynced.len(),
+            link: self.link,
+        }
+    }
+
+    /// Takes note of a sync that was done. Meanwhile nothing but appending has been.
+    pub(super) fn end_sync(&mut self, done: &Syncing) -> io::Result<()> {
+        self.syncs += 1;
+        match files::identity(&self.file.path, &self.handle, self.written)? {
+            Identity::Intact => {
+                self.synced = done.written;
+                self.unsynced.drain(..done.unsynced);
+                self.unsynced_since = (!self.unsynced.is_empty()).then_some(done.began);
+                files::write_head(&self.dir, done.link)
+            }
+            // What came meanwhile is in no sync.
+            _ => self.sync(),
+        }
     }
 
     fn after_sync(&mut self) -> io::Result<()> {
@@ -176,7 +237,7 @@ impl<D: Disk> Trail<D> {
         self.sync()?;
         if self.file.number == full {
             let (file, handle) = files::create(&self.dir, full.saturating_add(1))?;
-            (self.file, self.handle, self.written, self.synced) = (file, handle, 0, 0);
+            (self.file, self.handle, self.written, self.synced) = (file, Arc::new(handle), 0, 0);
         }
         Ok(())
     }
@@ -241,7 +302,7 @@ impl<D: Disk> Trail<D> {
         self.syncs += 1;
         self.written = base + u64::try_from(batch.bytes.len()).unwrap_or_default();
         self.link = batch.link.unwrap_or(self.link);
-        (self.file, self.handle) = (file, handle);
+        (self.file, self.handle) = (file, Arc::new(handle));
         self.settle();
         files::write_head(&self.dir, self.link)
     }

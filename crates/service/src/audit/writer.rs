@@ -1,10 +1,10 @@
-//! The writer: one thread that owns the trail, so that a slow disk never occupies the runtime, and
-//! so that whatever waits is written together.
+//! The writer: one thread that writes together whatever waits, and does all that may take the disk long: syncs, new
+//! files, repairs.
 
 use std::{
     io,
     sync::{
-        Arc,
+        Arc, MutexGuard,
         atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError},
     },
@@ -15,10 +15,10 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     AuditUnavailable, Seq, SyncPolicy,
+    desk::{Desk, Seat},
     gathering::TOGETHER,
     record::Entry,
-    timed::Took,
-    trail::{Batch, Disk, Trail},
+    trail::{Batch, Trail},
 };
 
 /// Records in one write, give or take those that came together.
@@ -26,7 +26,7 @@ const BATCH_RECORDS: usize = TOGETHER;
 /// Bytes in one write, give or take the same.
 const BATCH_BYTES: usize = 1024 * 1024;
 /// How long a failed trail rests before it is tried again.
-const RETRY: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 1_000 });
+pub(super) const RETRY: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 1_000 });
 
 /// What came of a record.
 pub(super) type Outcome = Result<Seq, AuditUnavailable>;
@@ -61,14 +61,30 @@ pub(super) struct Shared {
     pub(super) failures: AtomicU64,
     /// Milliseconds from `Clock` to the beginning of the disk operation under way; 0: none is.
     pub(super) busy_since: AtomicU64,
-    pub(super) took: Arc<Took>,
+    /// The same for a sync that others append beside.
+    pub(super) syncing_since: AtomicU64,
 }
 
 impl Shared {
-    pub(super) fn new(took: Arc<Took>) -> Self {
-        Self {
-            took,
-            ..Self::default()
+    pub(super) fn note_written(&self, records: usize) {
+        let count = u64::try_from(records).unwrap_or_default();
+        self.records.fetch_add(count, Ordering::Relaxed);
+        self.batches.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Takes note of an operation's success or failure, before anybody hears of it: whoever does must find the
+    /// trail as available as it is.
+    pub(super) fn note(&self, outcome: &io::Result<()>) {
+        let had_failed = self.failed.swap(outcome.is_err(), Ordering::AcqRel);
+        match outcome {
+            Ok(()) if had_failed => tracing::info!("the audit trail can be written again"),
+            Ok(()) => {}
+            Err(error) => {
+                self.failures.fetch_add(1, Ordering::Relaxed);
+                if !had_failed {
+                    tracing::error!(%error, "the audit trail cannot be written; requests are refused until it can");
+                }
+            }
         }
     }
 }
@@ -85,61 +101,111 @@ impl Clock {
     }
 }
 
-/// The writer's thread.
-pub(super) struct Writer<D> {
-    pub(super) trail: Trail<D>,
-    pub(super) queue: Receiver<Request>,
-    pub(super) policy: SyncPolicy,
-    pub(super) shared: Arc<Shared>,
-    pub(super) clock: Clock,
+/// What goes to the thread.
+pub(super) enum Message {
+    Records(Request),
+    /// Nothing but to look whether something is due.
+    Look,
 }
 
-impl<D: Disk> Writer<D> {
+/// The writer's thread.
+pub(super) struct Writer {
+    pub(super) desk: Arc<Desk>,
+    pub(super) queue: Receiver<Message>,
+}
+
+impl Writer {
     /// Runs until every sender is gone; then syncs what is left.
-    pub(super) fn run(mut self) {
-        let mut retry_at: Option<Instant> = None;
-        loop {
-            let due = retry_at.or_else(|| self.sync_due());
-            let next = match due.map(|due| due.saturating_duration_since(Instant::now())) {
-                // Checked before the queue: a queue that is never empty must not put it off.
-                Some(Duration::ZERO) => Err(RecvTimeoutError::Timeout),
+    pub(super) fn run(self) {
+        while let Some(mut seat) = self.desk.sit_down() {
+            let due = seat.retry_at.or_else(|| self.sync_due(&seat.trail));
+            let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
+            if wait == Some(Duration::ZERO) {
+                // Before the queue: a queue that is never empty must not put it off.
+                match seat.retry_at {
+                    Some(_) => drop(self.look_after(&mut seat)),
+                    None => self.sync(seat),
+                }
+                continue;
+            }
+            drop(seat);
+            let next = match wait {
                 Some(wait) => self.queue.recv_timeout(wait),
                 None => self
                     .queue
                     .recv()
                     .map_err(|_| RecvTimeoutError::Disconnected),
             };
-            let outcome = match next {
-                // Dropped unanswered, which is a refusal.
-                Ok(_) if retry_at.is_some() => continue,
-                Ok(request) => self.write(request),
-                Err(RecvTimeoutError::Timeout) if retry_at.is_some() => self.disk(Trail::repair),
-                Err(RecvTimeoutError::Timeout) => self.disk(Trail::sync),
-                Err(RecvTimeoutError::Disconnected) => break,
-            };
-            retry_at = self.note(outcome, retry_at.is_some());
+            match next {
+                Ok(Message::Records(request)) => self.write(request),
+                Ok(Message::Look) | Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.end(),
+            }
         }
-        let last = match self.trail.unsynced_since() {
-            None => Ok(()),
-            // After a failure the file is not what it should be, and a plain sync would keep it so.
-            Some(_) if retry_at.is_some() => self.disk(Trail::repair),
-            Some(_) => self.disk(Trail::sync),
+    }
+
+    fn end(&self) {
+        let Some(mut seat) = self.desk.sit_down() else {
+            return;
         };
-        if let Err(error) = last {
+        if seat.trail.unsynced_since().is_some()
+            && let Err(error) = self.look_after(&mut seat)
+        {
             tracing::error!(%error, "the audit trail's last records could not be synced");
         }
     }
 
-    fn sync_due(&self) -> Option<Instant> {
-        let since = self.trail.unsynced_since()?;
-        Some(match self.policy {
-            SyncPolicy::Within(limit) if !self.trail.must_sync() => since + limit,
+    fn sync_due(&self, trail: &Trail) -> Option<Instant> {
+        let since = trail.unsynced_since()?;
+        Some(match self.desk.policy {
+            SyncPolicy::Within(limit) if !trail.must_sync() => since + limit,
             _ => since,
         })
     }
 
+    /// Makes durable what is written by now. Requests may append meanwhile.
+    fn sync(&self, seat: MutexGuard<'_, Seat>) {
+        let Desk {
+            disk,
+            shared,
+            clock,
+            ..
+        } = &*self.desk;
+        let syncing = seat.trail.begin_sync();
+        drop(seat);
+        let since = &shared.syncing_since;
+        since.store(clock.millis(), Ordering::Release);
+        let synced = syncing.sync(&**disk);
+        since.store(0, Ordering::Release);
+        // Where an append has failed meanwhile, the repair writes all of it again.
+        if let Some(mut seat) = self.desk.sit_down()
+            && seat.retry_at.is_none()
+        {
+            // What came of it is noted for all.
+            let _ = self.desk.operate(&mut seat, |trail| {
+                synced.and_then(|()| trail.end_sync(&syncing))
+            });
+        }
+    }
+
+    /// Repairs or syncs the trail.
+    fn look_after(&self, seat: &mut Seat) -> io::Result<()> {
+        match seat.retry_at {
+            // After a failure the file is not what it should be, and a plain sync would keep it so.
+            Some(_) => self.desk.operate(seat, Trail::repair),
+            None => self.desk.operate(seat, Trail::sync),
+        }
+    }
+
     /// Writes one request and all that wait behind it, then answers them.
-    fn write(&mut self, first: Request) -> io::Result<()> {
+    fn write(&self, first: Request) {
+        let Some(mut seat) = self.desk.sit_down() else {
+            return;
+        };
+        if seat.retry_at.is_some() {
+            // Dropped unanswered, which is a refusal.
+            return;
+        }
         let mut batch = Batch::default();
         let (mut answers, mut records) = (Vec::new(), 0);
         let mut next = Some(first);
@@ -148,7 +214,7 @@ impl<D: Disk> Writer<D> {
                 .records
                 .iter()
                 // An entry's own fault cannot be, but it must not stop the others.
-                .map(|entry| match self.trail.chain(&mut batch, entry) {
+                .map(|entry| match seat.trail.chain(&mut batch, entry) {
                     Ok(seq) => Ok(Seq(seq)),
                     Err(_) => Err(AuditUnavailable),
                 })
@@ -156,66 +222,34 @@ impl<D: Disk> Writer<D> {
             records += outcomes.iter().filter(|outcome| outcome.is_ok()).count();
             answers.push((request, outcomes));
             let room = records < BATCH_RECORDS && batch.bytes.len() < BATCH_BYTES;
-            next = if room {
-                self.queue.try_recv().ok()
-            } else {
-                None
-            };
+            next = if room { self.waiting() } else { None };
         }
-        let sync = self.policy == SyncPolicy::Always;
-        let outcome = self.disk(|trail| trail.append(&batch, sync));
-        let failed = outcome.is_err();
-        if failed {
-            // Before the answers: whoever hears of the failure must find the trail unavailable.
-            self.shared.failed.store(true, Ordering::Release);
-        } else {
-            let count = u64::try_from(records).unwrap_or_default();
-            self.shared.records.fetch_add(count, Ordering::Relaxed);
-            self.shared.batches.fetch_add(1, Ordering::Relaxed);
+        let sync = self.desk.policy == SyncPolicy::Always;
+        let written = self
+            .desk
+            .operate(&mut seat, |trail| trail.append(&batch, sync));
+        drop(seat);
+        if written.is_ok() {
+            self.desk.shared.note_written(records);
         }
         for (request, outcomes) in answers {
             let (reply, records) = (request.reply, request.records);
             // Refused without a word: whoever waits hears that nothing will come.
-            if !failed {
+            if written.is_ok() {
                 // Nobody may be there to hear it; the records stay.
                 let _ = reply.send(Answer { outcomes, records });
             }
             drop(request.places);
         }
-        outcome
     }
 
-    /// One operation on the trail, with its beginning visible from outside.
-    fn disk(&mut self, work: impl FnOnce(&mut Trail<D>) -> io::Result<()>) -> io::Result<()> {
-        self.shared
-            .busy_since
-            .store(self.clock.millis(), Ordering::Release);
-        let outcome = work(&mut self.trail);
-        self.shared.busy_since.store(0, Ordering::Release);
-        self.shared
-            .last_seq
-            .store(self.trail.last_seq(), Ordering::Release);
-        self.shared.syncs.store(self.trail.syncs, Ordering::Relaxed);
-        outcome
-    }
-
-    /// Takes note of success or failure; a failure names the time of the next try.
-    fn note(&self, outcome: io::Result<()>, was_failed: bool) -> Option<Instant> {
-        match outcome {
-            Ok(()) => {
-                if was_failed {
-                    tracing::info!("the audit trail can be written again");
-                }
-                self.shared.failed.store(false, Ordering::Release);
-                None
-            }
-            Err(error) => {
-                self.shared.failed.store(true, Ordering::Release);
-                self.shared.failures.fetch_add(1, Ordering::Relaxed);
-                if !was_failed {
-                    tracing::error!(%error, "the audit trail cannot be written; requests are refused until it can");
-                }
-                Some(Instant::now() + RETRY)
+    /// The next records that wait already.
+    fn waiting(&self) -> Option<Request> {
+        loop {
+            match self.queue.try_recv().ok()? {
+                Message::Records(request) => return Some(request),
+                // Whatever is due is looked at after this.
+                Message::Look => {}
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn open(dir: &Path, sync: SyncPolicy) -> (Audit, FaultyDisk) {
+pub(super) fn open(dir: &Path, sync: SyncPolicy) -> (Audit, FaultyDisk) {
     let disk = FaultyDisk::default();
     let audit = Audit::open_on(
         AuditConfig {

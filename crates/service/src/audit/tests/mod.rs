@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 
 use super::{trail::Disk, *};
 
+mod alone;
 mod crash;
 mod faults;
 mod load;
@@ -91,6 +92,8 @@ struct Faults {
     sync: bool,
     /// Syncs take this long.
     slow: Duration,
+    /// Writes take this long.
+    slow_writes: Duration,
 }
 
 /// A disk with faults that a test turns on and off.
@@ -104,7 +107,9 @@ impl FaultyDisk {
 }
 
 impl Disk for FaultyDisk {
-    fn append(&mut self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+    fn append(&self, mut file: &File, bytes: &[u8]) -> io::Result<()> {
+        let slow = self.0.lock().unwrap().slow_writes;
+        std::thread::sleep(slow);
         let mut faults = self.0.lock().unwrap();
         let room = faults.room.unwrap_or(usize::MAX);
         let part = &bytes[..bytes.len().min(room)];
@@ -119,7 +124,7 @@ impl Disk for FaultyDisk {
         }
     }
 
-    fn sync(&mut self, file: &File) -> io::Result<()> {
+    fn sync(&self, file: &File) -> io::Result<()> {
         let (fails, slow) = {
             let faults = self.0.lock().unwrap();
             (faults.sync, faults.slow)
