@@ -15,6 +15,7 @@ pub mod canary;
 pub mod cluster;
 pub mod compare;
 pub mod faults;
+pub mod fresh;
 pub mod kms_cluster;
 pub mod load;
 pub mod metrics;

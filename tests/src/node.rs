@@ -7,18 +7,26 @@ use std::{
     net::{Ipv4Addr, TcpListener},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU32, Ordering},
+    },
     time::{Duration, Instant},
 };
 
-use crate::api::Api;
+use crate::{api::Api, fresh};
 
 /// How long a node may take for anything a test waits for.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The binary under test: `$STRONGROOM_BIN`, or what `cargo build -p strongroom` left beside the
-/// test.
+/// test, unless that is old.
 pub fn binary() -> PathBuf {
+    static FOUND: LazyLock<PathBuf> = LazyLock::new(find_binary);
+    FOUND.clone()
+}
+
+fn find_binary() -> PathBuf {
     if let Some(path) = std::env::var_os("STRONGROOM_BIN") {
         return path.into();
     }
@@ -35,6 +43,9 @@ pub fn binary() -> PathBuf {
         "{} is missing: run `cargo build -p strongroom` first",
         path.display()
     );
+    if let Err(old) = fresh::check(&path) {
+        panic!("{old}");
+    }
     path
 }
 

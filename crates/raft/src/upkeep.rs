@@ -7,7 +7,8 @@ use std::{
 
 use crate::node::Inner;
 
-const PAUSE: Duration = Duration::from_millis(500);
+/// How late a snapshot or a purge may be: the log grows meanwhile.
+const PAUSE: Duration = Duration::from_millis(100);
 /// How much log stays behind a snapshot for followers that lag, as a share of what triggers one.
 const KEEP_SHARE: u64 = 2;
 

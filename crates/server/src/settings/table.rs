@@ -190,7 +190,7 @@ settings! {
         "How long a written audit record may wait for its disk sync; `always`: synced before the answer leaves.";
     audit_file_bytes: u64 = "VAULT_AUDIT_FILE_BYTES", Size(64 << 10, TIB), Value("64MiB"), PUBLIC,
         "The size at which a new audit file is begun.";
-    snapshot_log_bytes: u64 = "VAULT_SNAPSHOT_LOG_BYTES", Size(64 << 10, TIB), Value("16MiB"), PUBLIC,
+    snapshot_log_bytes: u64 = "VAULT_SNAPSHOT_LOG_BYTES", Size(64 << 10, TIB), Value("12MiB"), PUBLIC,
         "Bytes of Raft log after which a snapshot is taken and the log purged.";
     snapshot_log_entries: u64 = "VAULT_SNAPSHOT_LOG_ENTRIES", Count(10, 100_000_000), Value("20000"), PUBLIC,
         "Entries of Raft log after which a snapshot is taken and the log purged.";

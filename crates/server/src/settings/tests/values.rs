@@ -299,7 +299,7 @@ fn the_defaults_are_those_of_the_contract() {
     assert_eq!(
         settings.snapshot,
         SnapshotSettings {
-            log_bytes: 16 << 20,
+            log_bytes: 12 << 20,
             log_entries: 20_000
         }
     );
