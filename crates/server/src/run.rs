@@ -17,7 +17,7 @@ use strongroom_service::{
 };
 use tokio::{
     net::TcpListener,
-    runtime::{Builder, Runtime},
+    runtime::{Builder, Handle, Runtime},
     sync::watch,
     task::JoinHandle,
 };
@@ -103,6 +103,7 @@ async fn start(
         None => None,
     };
     let audit = open_audit(&settings).await?;
+    raft.spawn(audit.relief(Handle::current()));
     let node = Arc::new(start_node(&settings, data_dir, tls.clone(), raft).await?);
     if let Some(kept) = node.store_set_aside() {
         let entry = Entry::of_node("store.set_aside", kept.display().to_string());

@@ -46,8 +46,8 @@ pub(super) fn pass_cache(file: &File) -> io::Result<()> {
     let flags = fcntl_getfl(file)?;
     let can = fcntl_setfl(file, flags | OFlags::DIRECT).is_ok();
     match Blocks::default().write(file, &[0], 0) {
-        // Some find out only now.
-        Err(error) if can && error.kind() == ErrorKind::InvalidInput => {
+        // Some find out only now, each with an error of its own. What is no fault of theirs comes again.
+        Err(_) if can => {
             fcntl_setfl(file, flags)?;
             Blocks::default().write(file, &[0], 0)
         }

@@ -90,6 +90,7 @@ impl Left {
         let [first, second] = NAMES;
         let Some(kept) = disk.get(&Key::JOURNAL).map_err(|e| disk.unusable(e))? else {
             disk.check_has_no_journal()?;
+            let size = in_blocks(size);
             let files = [made(disk, first, size)?, made(disk, second, size)?];
             files::sync_dir(dir).map_err(OpenError::io(dir))?;
             return Ok(Self { files, size });
@@ -98,10 +99,8 @@ impl Left {
             .ok_or_else(|| disk.corrupt("how far its journal went".to_owned()))?;
         let (first, second) = (found(disk, first)?, found(disk, second)?);
         give_to_sled(disk, [&first.1, &second.1], kept)?;
-        let size = first.1.len().min(second.1.len());
         Ok(Self {
-            // Only whole blocks are written.
-            size: size - size % BLOCK,
+            size: in_blocks(first.1.len().min(second.1.len())),
             files: [first.0, second.0],
         })
     }
@@ -205,6 +204,11 @@ impl Journal {
         self.records.clear();
         (self.at, self.written) = (0, 0);
     }
+}
+
+/// So much of a file is written: whole blocks.
+fn in_blocks(size: usize) -> usize {
+    size - size % BLOCK
 }
 
 /// Bytes of both files in a store's directory.

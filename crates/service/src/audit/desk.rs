@@ -4,7 +4,7 @@
 use std::{
     io,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -70,6 +70,12 @@ impl Desk {
     /// any more.
     pub(super) fn sit_down(&self) -> Option<MutexGuard<'_, Seat>> {
         self.seat.lock().ok()
+    }
+
+    /// Makes durable what is in the file, whatever became of whoever wrote it.
+    pub(super) fn sync_what_is_left(&self) -> io::Result<()> {
+        let seat = self.seat.lock().unwrap_or_else(PoisonError::into_inner);
+        seat.trail.begin_sync().sync(&*self.disk)
     }
 
     /// Writes a record here and now, without a sync. `None`, with nothing done: the thread is to do it, since somebody

@@ -20,7 +20,10 @@ use std::{
 };
 
 use strongroom_core::DurationsReading;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    runtime::Handle as Runtime,
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+};
 
 mod chain;
 mod desk;
@@ -29,6 +32,7 @@ mod gathering;
 mod read;
 mod record;
 mod recover;
+mod relief;
 #[cfg(test)]
 mod tests;
 mod timed;
@@ -101,6 +105,13 @@ pub enum AuditError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the audit trail cannot be written")]
 pub struct AuditUnavailable;
+
+impl From<oneshot::error::RecvError> for AuditUnavailable {
+    /// Whoever would have answered has gone.
+    fn from(_: oneshot::error::RecvError) -> Self {
+        Self
+    }
+}
 
 /// A record's number, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -186,49 +197,63 @@ impl Audit {
         })
     }
 
+    /// Wakes a thread of the runtime that requests run on, as long as one of them is held up by its own write to
+    /// the trail. To be done on another runtime; ends with the trail.
+    pub fn relief(&self, runtime: Runtime) -> impl Future<Output = ()> + Send + 'static {
+        relief::relieve(Arc::downgrade(&self.handle.desk), runtime)
+    }
+
     /// Writes one record. It is in the file when this returns, and on the disk as soon as the
     /// policy says. Needs a Tokio runtime with its timer. Dropping the future may leave the record
-    /// written.
+    /// written. A disk that hangs costs some seconds.
     ///
     /// # Errors
     /// The trail cannot be written; then what the record stands for must not happen.
     pub async fn write(&self, entry: Entry) -> Result<Seq, AuditUnavailable> {
-        self.write_noting(|| entry, || {}).await
+        let place = self.place().await?;
+        self.handle.gathering.add(entry, place).await?
     }
 
-    /// The same; the entry is made once it has a place, and `sent` is called once the record is the writer's, who
-    /// writes it whether or not somebody waits for it.
+    /// The same for a request, which writes the record itself if it finds the trail free, and then waits as long as
+    /// that takes. The entry is made once it has a place, and `sent` is called once the record is in the file, or
+    /// the writer's, who writes it whether or not somebody waits for it.
     pub(crate) async fn write_noting(
         &self,
         entry: impl FnOnce() -> Entry + Send,
         sent: impl FnOnce() + Send,
     ) -> Result<Seq, AuditUnavailable> {
-        if !self.healthy() {
-            return Err(AuditUnavailable);
-        }
-        let free = Arc::clone(&self.handle.places).try_acquire_owned();
-        let place = match free {
-            Ok(place) => place,
-            Err(_) => Box::pin(self.place()).await?,
-        };
+        let place = self.place().await?;
         let entry = entry();
         let gathering = &self.handle.gathering;
         if gathering.is_empty()
             && let Some(written) = self.handle.desk.write_now(&entry)
         {
-            sent();
             if written.wants_thread {
                 gathering.call_thread();
+            }
+            if written.outcome.is_ok() {
+                sent();
             }
             return written.outcome;
         }
         let outcome = gathering.add(entry, place);
         sent();
-        outcome.await.map_err(|_| AuditUnavailable)?
+        outcome.await?
     }
 
-    /// A place in the queue, waited for. Whoever has to must find the trail healthy still.
+    /// A place in the queue, of a trail that is healthy.
     async fn place(&self) -> Result<OwnedSemaphorePermit, AuditUnavailable> {
+        if !self.healthy() {
+            return Err(AuditUnavailable);
+        }
+        match Arc::clone(&self.handle.places).try_acquire_owned() {
+            Ok(place) => Ok(place),
+            Err(_) => Box::pin(self.place_in_time()).await,
+        }
+    }
+
+    /// A place that is waited for. Whoever has to must find the trail healthy still.
+    async fn place_in_time(&self) -> Result<OwnedSemaphorePermit, AuditUnavailable> {
         let places = &self.handle.places;
         let place = tokio::time::timeout(STALL, Arc::clone(places).acquire_owned()).await;
         match place {

@@ -166,7 +166,12 @@ impl Trail {
             return Ok(());
         };
         if !self.has_room(batch) {
+            let before = self.link;
             self.rotate()?;
+            if self.link != before {
+                // A record of the node's own has come between, and the batch follows another.
+                return Err(io::Error::other("the full audit file was not what it was"));
+            }
         }
         let length = batch.length();
         self.disk.append(&self.handle, &batch.bytes)?;
@@ -204,14 +209,32 @@ impl Trail {
         self.syncs += 1;
         match files::identity(&self.file.path, &self.handle, self.written)? {
             Identity::Intact => {
-                self.synced = done.written;
-                self.unsynced.drain(..done.unsynced);
-                self.unsynced_since = (!self.unsynced.is_empty()).then_some(done.began);
+                self.settle_synced(done);
                 files::write_head(&self.dir, done.link)
             }
             // What came meanwhile is in no sync.
             _ => self.sync(),
         }
+    }
+
+    /// Takes note of a sync beside which an append failed: what it made durable need not be written again.
+    pub(super) fn end_sync_of_failed(&mut self, done: &Syncing) -> io::Result<()> {
+        self.syncs += 1;
+        match files::identity(&self.file.path, &self.handle, done.written)? {
+            // The repair writes all of it.
+            Identity::Lost => Ok(()),
+            // Longer by a part of what failed, or moved away: what was synced is there.
+            Identity::Intact | Identity::Moved => {
+                self.settle_synced(done);
+                files::write_head(&self.dir, done.link)
+            }
+        }
+    }
+
+    fn settle_synced(&mut self, done: &Syncing) {
+        self.synced = done.written;
+        self.unsynced.drain(..done.unsynced);
+        self.unsynced_since = (!self.unsynced.is_empty()).then_some(done.began);
     }
 
     fn after_sync(&mut self) -> io::Result<()> {

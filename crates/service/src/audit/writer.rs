@@ -126,6 +126,10 @@ impl Writer {
                     Some(_) => drop(self.look_after(&mut seat)),
                     None => self.sync(seat),
                 }
+                // And before the next: what came beside a sync may be due for another when it is done.
+                if let Some(request) = self.waiting() {
+                    self.write(request);
+                }
                 continue;
             }
             drop(seat);
@@ -141,6 +145,12 @@ impl Writer {
                 Ok(Message::Look) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
+        }
+        tracing::error!(
+            "whoever wrote the audit trail panicked, and nothing is written to it any more"
+        );
+        if let Err(error) = self.desk.sync_what_is_left() {
+            tracing::error!(%error, "the audit trail's last records could not be synced");
         }
     }
 
@@ -177,14 +187,19 @@ impl Writer {
         since.store(clock.millis(), Ordering::Release);
         let synced = syncing.sync(&**disk);
         since.store(0, Ordering::Release);
-        // Where an append has failed meanwhile, the repair writes all of it again.
-        if let Some(mut seat) = self.desk.sit_down()
-            && seat.retry_at.is_none()
-        {
+        let Some(mut seat) = self.desk.sit_down() else {
+            return;
+        };
+        if seat.retry_at.is_none() {
             // What came of it is noted for all.
             let _ = self.desk.operate(&mut seat, |trail| {
                 synced.and_then(|()| trail.end_sync(&syncing))
             });
+        } else if synced.is_ok()
+            && let Err(error) = seat.trail.end_sync_of_failed(&syncing)
+        {
+            // The repair writes all of it again.
+            tracing::debug!(%error, "what a sync of the audit trail made durable is not known");
         }
     }
 

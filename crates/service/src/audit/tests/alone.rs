@@ -1,5 +1,7 @@
 //! Requests that write their record themselves.
 
+use std::io::Read;
+
 use super::{faults::open, *};
 
 const LIMIT: Duration = Duration::from_millis(50);
@@ -10,7 +12,7 @@ fn within(limit: Duration) -> SyncPolicy {
 
 /// What a write says without waiting for anybody; `None`: it waits for the thread.
 fn at_once(audit: &Audit, number: usize) -> Option<Result<Seq, AuditUnavailable>> {
-    audit.write(entry(number)).now_or_never()
+    audit.write_noting(|| entry(number), || {}).now_or_never()
 }
 
 async fn syncing(audit: &Audit) {
@@ -152,6 +154,135 @@ async fn slow_writes_are_left_to_the_thread_for_a_while() {
     assert!(Instant::now() < until);
 }
 
+#[tokio::test]
+async fn a_disk_that_fills_up_beside_a_sync_costs_nothing_that_was_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, disk) = open(dir.path(), within(LIMIT));
+    disk.set(|faults| faults.slow = 2 * LIMIT);
+    assert_eq!(at_once(&audit, 0), Some(Ok(Seq(1))));
+    syncing(&audit).await;
+    disk.set(|faults| faults.room = Some(10));
+    assert_eq!(at_once(&audit, 1), Some(Err(AuditUnavailable)));
+    eventually("a retry failed", || audit.stats().failures >= 2).await;
+    // It ends before there is room again.
+    drop(audit);
+    assert!(text(dir.path()).contains("number/0"));
+    let again = Audit::open(config(dir.path())).unwrap();
+    assert_eq!(again.stats().last_seq, 1);
+}
+
+#[tokio::test]
+async fn a_full_file_that_was_deleted_breaks_no_chain() {
+    let dir = tempfile::tempdir().unwrap();
+    let audit = Audit::open(AuditConfig {
+        file_bytes: 4_096,
+        sync: within(Duration::from_secs(60)),
+        ..config(dir.path())
+    });
+    let audit = audit.unwrap();
+    let mut written = 0;
+    while audit.stats().syncs == 1 {
+        audit.write(entry(written)).await.unwrap();
+        written += 1;
+    }
+    for _ in 0..2 {
+        fs::remove_file(paths(dir.path()).pop().unwrap()).unwrap();
+        // Refused, or in the next file: whatever is answered stays.
+        for number in 0..30 {
+            if audit.write(entry(number)).await.is_err() {
+                eventually("healed", || audit.healthy()).await;
+            }
+        }
+    }
+    drop(audit);
+    assert_eq!(verify(dir.path()).unwrap().head, HeadCheck::Matches);
+}
+
+/// A sync that takes between once and twice as long as the policy gives finds the next one due when it is done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_waits_in_the_queue_is_not_passed_by_syncs() {
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, disk) = open(dir.path(), within(LIMIT));
+    disk.set(|faults| faults.slow = LIMIT * 3 / 2);
+    let mut all = Vec::new();
+    for number in 0..1_000 {
+        let own = audit.clone();
+        all.push(tokio::spawn(async move {
+            let began = Instant::now();
+            let written = own.write_noting(|| entry(number), || {}).await;
+            (written, began.elapsed())
+        }));
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    for one in all {
+        let (written, took) = one.await.unwrap();
+        assert!(written.is_ok() && took < 20 * LIMIT, "{took:?}");
+    }
+}
+
+/// The request that met it waits for the disk; all others are refused, and come as far as that: the thread that
+/// hangs may have been the one that hears the network.
+#[test]
+fn a_write_that_hangs_leaves_the_others_their_network_and_their_clock() {
+    let runtime = |threads| {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (requests, other) = (runtime(2), runtime(1));
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, disk) = open(dir.path(), within(LIMIT));
+    other.spawn(audit.relief(requests.handle().clone()));
+    let listener = requests
+        .block_on(tokio::net::TcpListener::bind("127.0.0.1:0"))
+        .unwrap();
+    let address = listener.local_addr().unwrap();
+    let own = audit.clone();
+    requests.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let own = own.clone();
+            tokio::spawn(async move {
+                while stream.readable().await.is_ok() {
+                    match stream.try_read(&mut [0]) {
+                        Ok(1) => {}
+                        Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                        _ => return,
+                    }
+                    let written = own.write_noting(|| entry(0), || {}).await;
+                    stream.try_write(&[u8::from(written.is_ok())]).unwrap();
+                }
+            });
+        }
+    });
+    let ask = |stream: &mut std::net::TcpStream| {
+        stream.write_all(&[0]).unwrap();
+        let mut answer = [0];
+        stream.read_exact(&mut answer).map(|()| answer[0])
+    };
+    let connect = || std::net::TcpStream::connect(address).unwrap();
+    let mut first = connect();
+    assert_eq!(ask(&mut first).unwrap(), 1);
+    let mut idle = connect();
+    assert_eq!(ask(&mut idle).unwrap(), 1);
+    disk.set(|faults| faults.slow_writes = STALL + Duration::from_secs(4));
+    let hangs = thread::spawn(move || ask(&mut first));
+    let busy = &audit.handle.desk.shared.busy_since;
+    while busy.load(Ordering::Acquire) == 0 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    disk.set(|faults| faults.slow_writes = Duration::ZERO);
+    let began = Instant::now();
+    for mut stream in [idle, connect()] {
+        let patience = Some(STALL + Duration::from_secs(2));
+        stream.set_read_timeout(patience).unwrap();
+        assert_eq!(ask(&mut stream).unwrap(), 0);
+    }
+    assert!(began.elapsed() < 2 * STALL);
+    assert_eq!(hangs.join().unwrap().unwrap(), 1);
+}
+
 /// The request that met it waits for the disk; all others are refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_that_hangs_costs_one_request_and_refusals() {
@@ -160,7 +291,7 @@ async fn a_write_that_hangs_costs_one_request_and_refusals() {
     audit.write(entry(0)).await.unwrap();
     disk.set(|faults| faults.slow_writes = STALL + Duration::from_secs(2));
     let own = audit.clone();
-    let hangs = tokio::spawn(async move { own.write(entry(1)).await });
+    let hangs = tokio::spawn(async move { own.write_noting(|| entry(1), || {}).await });
     let busy = &audit.handle.desk.shared.busy_since;
     eventually("it hangs", || busy.load(Ordering::Acquire) > 0).await;
     let began = Instant::now();

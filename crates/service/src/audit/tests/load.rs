@@ -21,7 +21,10 @@ async fn a_thousand_tasks_share_writes() {
         let tasks: Vec<_> = (0..1_000)
             .map(|number| {
                 let audit = audit.clone();
-                tokio::spawn(async move { audit.write(entry(number)).await.unwrap() })
+                tokio::spawn(async move {
+                    let written = audit.write_noting(|| entry(number), || {}).await;
+                    written.unwrap()
+                })
             })
             .collect();
         let mut seqs = Vec::new();
@@ -164,7 +167,8 @@ async fn what_is_ready_at_once_is_written_together() {
     let audit = Audit::open(config(dir.path())).unwrap();
     // Somebody writes already.
     let seat = audit.handle.desk.sit_down();
-    let mut together = join_all((0..50).map(|number| audit.write(entry(number))));
+    let write = |number| audit.write_noting(move || entry(number), || {});
+    let mut together = join_all((0..50).map(write));
     assert!((&mut together).now_or_never().is_none());
     drop(seat);
     let seqs = together.await;
@@ -174,7 +178,7 @@ async fn what_is_ready_at_once_is_written_together() {
 
     let many = 2 * gathering::TOGETHER + 50;
     let seat = audit.handle.desk.sit_down();
-    let mut together = join_all((50..50 + many).map(|number| audit.write(entry(number))));
+    let mut together = join_all((50..50 + many).map(write));
     assert!((&mut together).now_or_never().is_none());
     drop(seat);
     let seqs = together.await;
