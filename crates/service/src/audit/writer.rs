@@ -117,13 +117,13 @@ pub(super) struct Writer {
 impl Writer {
     /// Runs until every sender is gone; then syncs what is left.
     pub(super) fn run(self) {
-        while let Some(mut seat) = self.desk.sit_down() {
+        while let Some(seat) = self.desk.sit_down() {
             let due = seat.retry_at.or_else(|| self.sync_due(&seat.trail));
             let wait = due.map(|due| due.saturating_duration_since(Instant::now()));
             if wait == Some(Duration::ZERO) {
                 // Before the queue: a queue that is never empty must not put it off.
                 match seat.retry_at {
-                    Some(_) => drop(self.look_after(&mut seat)),
+                    Some(_) => self.repair(seat),
                     None => self.sync(seat),
                 }
                 // And before the next: what came beside a sync may be due for another when it is done.
@@ -158,9 +158,14 @@ impl Writer {
         let Some(mut seat) = self.desk.sit_down() else {
             return;
         };
-        if seat.trail.unsynced_since().is_some()
-            && let Err(error) = self.look_after(&mut seat)
-        {
+        if seat.trail.unsynced_since().is_none() {
+            return;
+        }
+        let last = match seat.retry_at {
+            Some(_) => self.desk.operate(&mut seat, Trail::repair),
+            None => self.desk.operate(&mut seat, Trail::sync),
+        };
+        if let Err(error) = last {
             tracing::error!(%error, "the audit trail's last records could not be synced");
         }
     }
@@ -203,13 +208,10 @@ impl Writer {
         }
     }
 
-    /// Repairs or syncs the trail.
-    fn look_after(&self, seat: &mut Seat) -> io::Result<()> {
-        match seat.retry_at {
-            // After a failure the file is not what it should be, and a plain sync would keep it so.
-            Some(_) => self.desk.operate(seat, Trail::repair),
-            None => self.desk.operate(seat, Trail::sync),
-        }
+    /// After a failure the file is not what it should be, and a plain sync would keep it so.
+    fn repair(&self, mut seat: MutexGuard<'_, Seat>) {
+        // What came of it is noted for all.
+        let _ = self.desk.operate(&mut seat, Trail::repair);
     }
 
     /// Writes one request and all that wait behind it, then answers them.

@@ -198,6 +198,40 @@ async fn a_full_file_that_was_deleted_breaks_no_chain() {
     assert_eq!(verify(dir.path()).unwrap().head, HeadCheck::Matches);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repair_with_records_in_the_queue_is_followed_by_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, _) = open(dir.path(), within(LIMIT));
+    audit.write(entry(0)).await.unwrap();
+    eventually("synced", || audit.stats().syncs == 2).await;
+    thread::sleep(LIMIT);
+    let mut queued = Vec::new();
+    {
+        let mut seat = audit.handle.desk.sit_down().unwrap();
+        for number in 1..3 {
+            let own = audit.clone();
+            queued.push(tokio::spawn(async move { own.write(entry(number)).await }));
+            thread::sleep(LIMIT);
+        }
+        // The thread waits with the first, and the second is in its queue.
+        seat.retry_at = Some(Instant::now());
+    }
+    let second = queued.pop().unwrap().await.unwrap();
+    let first = queued.pop().unwrap().await.unwrap();
+    assert_eq!((first, second), (Err(AuditUnavailable), Ok(Seq(3))));
+    assert_eq!(audit.write(entry(3)).await, Ok(Seq(4)));
+    drop(audit);
+    assert_eq!(
+        actions(dir.path()),
+        [
+            "secret.read",
+            "audit.recovered",
+            "secret.read",
+            "secret.read"
+        ]
+    );
+}
+
 /// A sync that takes between once and twice as long as the policy gives finds the next one due when it is done.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_waits_in_the_queue_is_not_passed_by_syncs() {
