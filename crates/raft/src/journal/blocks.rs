@@ -1,4 +1,4 @@
-//! Writing whole blocks past the page cache: the kernel's way through it costs a third of a small sync.
+//! Writing whole blocks past the page cache: the kernel's way through it costs a quarter of a small sync.
 //!
 //! A block that holds durable records is written again with those that follow them, and where the two are the same,
 //! so are the bytes: a write of which only a part reaches the device spoils nothing. The page cache writes
