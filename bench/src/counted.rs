@@ -78,7 +78,7 @@ impl Work {
                 let audit = audit(dir.path())?;
                 runtime.block_on(async {
                     for _ in 0..times {
-                        audit.write(record()).await?;
+                        audit.write_of_request(record()).await?;
                     }
                     Ok(())
                 })

@@ -26,7 +26,7 @@ fn entry() -> Entry {
 
 async fn write(audit: Audit, records: u64) {
     for _ in 0..records {
-        audit.write(entry()).await.unwrap();
+        audit.write_of_request(entry()).await.unwrap();
     }
 }
 

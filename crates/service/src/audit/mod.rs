@@ -22,7 +22,7 @@ use std::{
 use strongroom_core::DurationsReading;
 use tokio::{
     runtime::Handle as Runtime,
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 
 mod chain;
@@ -60,7 +60,7 @@ pub(crate) const NOBODY: &str = "-";
 /// Records that may wait for the writer at a time. More callers than this wait for a place.
 const QUEUE: usize = 8_192;
 /// How long a disk operation may take before the trail counts as unavailable: a disk that hangs
-/// must cost a refusal, not a request that never ends.
+/// must cost a refusal, not a request that never ends. It does not help the one whose own write hangs.
 const STALL: Duration = Duration::from_secs(5);
 
 /// How long a written record may wait for its disk sync.
@@ -105,13 +105,6 @@ pub enum AuditError {
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("the audit trail cannot be written")]
 pub struct AuditUnavailable;
-
-impl From<oneshot::error::RecvError> for AuditUnavailable {
-    /// Whoever would have answered has gone.
-    fn from(_: oneshot::error::RecvError) -> Self {
-        Self
-    }
-}
 
 /// A record's number, from 1.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -211,11 +204,21 @@ impl Audit {
     /// The trail cannot be written; then what the record stands for must not happen.
     pub async fn write(&self, entry: Entry) -> Result<Seq, AuditUnavailable> {
         let place = self.place().await?;
-        self.handle.gathering.add(entry, place).await?
+        let outcome = self.handle.gathering.add(entry, place).await;
+        // Whoever would have answered may have gone.
+        outcome.unwrap_or(Err(AuditUnavailable))
     }
 
     /// The same for a request, which writes the record itself if it finds the trail free, and then waits as long as
-    /// that takes. The entry is made once it has a place, and `sent` is called once the record is in the file, or
+    /// that takes.
+    ///
+    /// # Errors
+    /// As for [`Audit::write`].
+    pub async fn write_of_request(&self, entry: Entry) -> Result<Seq, AuditUnavailable> {
+        self.write_noting(|| entry, || {}).await
+    }
+
+    /// The same. The entry is made once it has a place, and `sent` is called once the record is in the file, or
     /// the writer's, who writes it whether or not somebody waits for it.
     pub(crate) async fn write_noting(
         &self,
@@ -238,7 +241,7 @@ impl Audit {
         }
         let outcome = gathering.add(entry, place);
         sent();
-        outcome.await?
+        outcome.await.unwrap_or(Err(AuditUnavailable))
     }
 
     /// A place in the queue, of a trail that is healthy.

@@ -12,7 +12,7 @@ fn within(limit: Duration) -> SyncPolicy {
 
 /// What a write says without waiting for anybody; `None`: it waits for the thread.
 fn at_once(audit: &Audit, number: usize) -> Option<Result<Seq, AuditUnavailable>> {
-    audit.write_noting(|| entry(number), || {}).now_or_never()
+    audit.write_of_request(entry(number)).now_or_never()
 }
 
 async fn syncing(audit: &Audit) {
@@ -116,15 +116,21 @@ async fn a_sync_that_fails_loses_no_record_that_came_in_beside_it() {
     assert_eq!(is_there, [true, true, true, false, true]);
 }
 
-#[tokio::test]
-async fn a_write_that_fails_beside_a_sync_is_repaired_after_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let (audit, disk) = open(dir.path(), within(LIMIT));
+/// A trail whose disk filled up, but for this room, while its one record was being synced.
+async fn full_beside_a_sync(dir: &Path, room: usize) -> (Audit, FaultyDisk) {
+    let (audit, disk) = open(dir, within(LIMIT));
     disk.set(|faults| faults.slow = 2 * LIMIT);
     assert_eq!(at_once(&audit, 0), Some(Ok(Seq(1))));
     syncing(&audit).await;
-    disk.set(|faults| faults.room = Some(0));
+    disk.set(|faults| faults.room = Some(room));
     assert_eq!(at_once(&audit, 1), Some(Err(AuditUnavailable)));
+    (audit, disk)
+}
+
+#[tokio::test]
+async fn a_write_that_fails_beside_a_sync_is_repaired_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (audit, disk) = full_beside_a_sync(dir.path(), 0).await;
     assert!(!audit.healthy());
     eventually("a retry failed", || audit.stats().failures >= 2).await;
     assert!(!audit.healthy(), "the sync made nothing good");
@@ -157,12 +163,7 @@ async fn slow_writes_are_left_to_the_thread_for_a_while() {
 #[tokio::test]
 async fn a_disk_that_fills_up_beside_a_sync_costs_nothing_that_was_synced() {
     let dir = tempfile::tempdir().unwrap();
-    let (audit, disk) = open(dir.path(), within(LIMIT));
-    disk.set(|faults| faults.slow = 2 * LIMIT);
-    assert_eq!(at_once(&audit, 0), Some(Ok(Seq(1))));
-    syncing(&audit).await;
-    disk.set(|faults| faults.room = Some(10));
-    assert_eq!(at_once(&audit, 1), Some(Err(AuditUnavailable)));
+    let (audit, _) = full_beside_a_sync(dir.path(), 10).await;
     eventually("a retry failed", || audit.stats().failures >= 2).await;
     // It ends before there is room again.
     drop(audit);
@@ -243,7 +244,7 @@ async fn whoever_waits_in_the_queue_is_not_passed_by_syncs() {
         let own = audit.clone();
         all.push(tokio::spawn(async move {
             let began = Instant::now();
-            let written = own.write_noting(|| entry(number), || {}).await;
+            let written = own.write_of_request(entry(number)).await;
             (written, began.elapsed())
         }));
         tokio::time::sleep(Duration::from_millis(2)).await;
@@ -284,7 +285,7 @@ fn a_write_that_hangs_leaves_the_others_their_network_and_their_clock() {
                         Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                         _ => return,
                     }
-                    let written = own.write_noting(|| entry(0), || {}).await;
+                    let written = own.write_of_request(entry(0)).await;
                     stream.try_write(&[u8::from(written.is_ok())]).unwrap();
                 }
             });
@@ -325,7 +326,7 @@ async fn a_write_that_hangs_costs_one_request_and_refusals() {
     audit.write(entry(0)).await.unwrap();
     disk.set(|faults| faults.slow_writes = STALL + Duration::from_secs(2));
     let own = audit.clone();
-    let hangs = tokio::spawn(async move { own.write_noting(|| entry(1), || {}).await });
+    let hangs = tokio::spawn(async move { own.write_of_request(entry(1)).await });
     let busy = &audit.handle.desk.shared.busy_since;
     eventually("it hangs", || busy.load(Ordering::Acquire) > 0).await;
     let began = Instant::now();

@@ -21,10 +21,7 @@ async fn a_thousand_tasks_share_writes() {
         let tasks: Vec<_> = (0..1_000)
             .map(|number| {
                 let audit = audit.clone();
-                tokio::spawn(async move {
-                    let written = audit.write_noting(|| entry(number), || {}).await;
-                    written.unwrap()
-                })
+                tokio::spawn(async move { audit.write_of_request(entry(number)).await.unwrap() })
             })
             .collect();
         let mut seqs = Vec::new();
@@ -38,13 +35,10 @@ async fn a_thousand_tasks_share_writes() {
             (stats.records, stats.last_seq, stats.failures),
             (1_000, 1_000, 0)
         );
-        // Each with a sync of its own would be one after the other.
-        let shared = if sync == SyncPolicy::Always {
-            999
-        } else {
-            1_000
-        };
-        assert!(stats.batches <= shared, "{stats:?}");
+        // Without a sync of its own, each may find the trail free.
+        if sync == SyncPolicy::Always {
+            assert!(stats.batches < 1_000, "{stats:?}");
+        }
         drop(audit);
         let report = verify(dir.path()).unwrap();
         assert_eq!((report.records, report.last_seq), (1_000, 1_000));
@@ -167,7 +161,7 @@ async fn what_is_ready_at_once_is_written_together() {
     let audit = Audit::open(config(dir.path())).unwrap();
     // Somebody writes already.
     let seat = audit.handle.desk.sit_down();
-    let write = |number| audit.write_noting(move || entry(number), || {});
+    let write = |number| audit.write_of_request(entry(number));
     let mut together = join_all((0..50).map(write));
     assert!((&mut together).now_or_never().is_none());
     drop(seat);
