@@ -59,7 +59,7 @@ impl Work {
     /// How often it is done in the shorter run: often enough that what goes on beside it does not show.
     pub(crate) fn times(self) -> u64 {
         match self {
-            Self::Read => 5_000,
+            Self::Read => 20_000,
             Self::Envelope => 20_000,
             Self::Audit => 10_000,
         }
@@ -231,6 +231,9 @@ fn audit(dir: &Path) -> Result<Audit> {
         node: "bench".to_owned(),
         sync: SyncPolicy::Within(Duration::from_millis(100)),
         file_bytes: 64 << 20,
+        // Slow by the clock is any write beside which another thread had its turn, since valgrind lets one run at a
+        // time; which way the next second's records take must not depend on that.
+        slow_write: WITHIN,
     })?)
 }
 

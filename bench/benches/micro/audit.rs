@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput};
-use strongroom_service::audit::{Audit, AuditConfig, Entry, SyncPolicy};
+use strongroom_service::audit::{Audit, AuditConfig, Entry, SLOW_WRITE, SyncPolicy};
 use tokio::runtime::{Builder, Runtime};
 
 /// The defaults of `VAULT_AUDIT_SYNC` and `VAULT_AUDIT_FILE_BYTES`.
@@ -57,6 +57,7 @@ pub(crate) fn benches(criterion: &mut Criterion) {
             node: "bench".to_owned(),
             sync: SYNC,
             file_bytes: FILE_BYTES,
+            slow_write: SLOW_WRITE,
         })
         .unwrap();
         let mut group = criterion.benchmark_group("audit");

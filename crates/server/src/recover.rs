@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use strongroom_raft::recover::{RecoverError, Recovered, Recovery, Standing};
-use strongroom_service::audit::{Audit, AuditConfig, Entry, SyncPolicy};
+use strongroom_service::audit::{self, Audit, AuditConfig, Entry, SyncPolicy};
 
 use crate::RunError;
 
@@ -100,6 +100,7 @@ fn open_audit(dir: &Path, node: &str) -> Result<Audit, RunError> {
         node: node.to_owned(),
         sync: SyncPolicy::Always,
         file_bytes: AUDIT_FILE_BYTES,
+        slow_write: audit::SLOW_WRITE,
     };
     Audit::open(config).map_err(|error| RunError::Failed(error.to_string()))
 }

@@ -9,7 +9,7 @@ use std::{
 use strongroom_raft::{DataDir, Node, NodeConfig};
 use strongroom_service::{
     Vault, VaultConfig,
-    audit::{Audit, AuditConfig, Entry},
+    audit::{self, Audit, AuditConfig, Entry},
     backup::Backups,
     lockout::LockoutPolicy,
     rewrap::RewrapPolicy,
@@ -312,6 +312,7 @@ async fn open_audit(settings: &Settings) -> Result<Audit, RunError> {
         node: settings.node_id.to_string(),
         sync: settings.audit.sync,
         file_bytes: settings.audit.file_bytes,
+        slow_write: audit::SLOW_WRITE,
     };
     let audit = tokio::task::spawn_blocking(move || Audit::open(config))
         .await

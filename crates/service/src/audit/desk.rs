@@ -18,9 +18,7 @@ use super::{
     writer::{Clock, Outcome, RETRY, Shared},
 };
 
-/// A write that takes longer shows a file system that makes writers wait.
-const SLOW: Duration = Duration::from_millis(2);
-/// So long no request writes by itself then, in milliseconds.
+/// So long no request writes by itself after a slow write, in milliseconds.
 const AFTER_SLOW_MILLIS: u64 = 1_000;
 
 /// What whoever writes has before him.
@@ -39,6 +37,7 @@ pub(super) struct Desk {
     pub(super) clock: Clock,
     /// Until when no request writes by itself, as [`Clock`] has it.
     left_to_the_thread: AtomicU64,
+    slow_write: Duration,
 }
 
 /// A record that was written by its request.
@@ -49,7 +48,12 @@ pub(super) struct Written {
 }
 
 impl Desk {
-    pub(super) fn new(trail: Trail, disk: Arc<Timed>, policy: SyncPolicy) -> Self {
+    pub(super) fn new(
+        trail: Trail,
+        disk: Arc<Timed>,
+        policy: SyncPolicy,
+        slow_write: Duration,
+    ) -> Self {
         let shared = Shared::default();
         shared.last_seq.store(trail.last_seq(), Ordering::Release);
         shared.syncs.store(trail.syncs, Ordering::Relaxed);
@@ -63,6 +67,7 @@ impl Desk {
             shared,
             clock: Clock(Instant::now()),
             left_to_the_thread: AtomicU64::new(0),
+            slow_write,
         }
     }
 
@@ -102,7 +107,7 @@ impl Desk {
         }
         let began = Instant::now();
         let written = self.operate(&mut seat, |trail| trail.append(&batch, false));
-        if began.elapsed() > SLOW {
+        if began.elapsed() > self.slow_write {
             let until = self.clock.millis().saturating_add(AFTER_SLOW_MILLIS);
             self.left_to_the_thread.store(until, Ordering::Relaxed);
         }

@@ -63,6 +63,9 @@ const QUEUE: usize = 8_192;
 /// must cost a refusal, not a request that never ends. It does not help the one whose own write hangs.
 const STALL: Duration = Duration::from_secs(5);
 
+/// A server's [`AuditConfig::slow_write`]: many times what the page cache takes.
+pub const SLOW_WRITE: Duration = Duration::from_millis(2);
+
 /// How long a written record may wait for its disk sync.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SyncPolicy {
@@ -83,6 +86,9 @@ pub struct AuditConfig {
     pub sync: SyncPolicy,
     /// The size at which a new file is begun.
     pub file_bytes: u64,
+    /// A write that takes longer shows a file system that makes writers wait: for a second, requests leave theirs
+    /// to the writer's thread.
+    pub slow_write: Duration,
 }
 
 /// Why a trail cannot be opened.
@@ -163,7 +169,7 @@ impl Audit {
         let disk = Timed::new(disk);
         let (node, own) = (config.node, Arc::clone(&disk));
         let trail = Trail::open(dir.clone(), node, config.file_bytes, own).map_err(failed)?;
-        let desk = Arc::new(Desk::new(trail, disk, config.sync));
+        let desk = Arc::new(Desk::new(trail, disk, config.sync, config.slow_write));
         let (queue, messages) = channel();
         let writer = Writer {
             desk: Arc::clone(&desk),

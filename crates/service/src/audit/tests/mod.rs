@@ -24,6 +24,7 @@ fn config(dir: &Path) -> AuditConfig {
         node: "n1".into(),
         sync: SyncPolicy::Within(Duration::from_millis(10)),
         file_bytes: 1 << 20,
+        slow_write: SLOW_WRITE,
     }
 }
 
