@@ -25,8 +25,9 @@ mod wrk;
 
 use std::{path::PathBuf, process::Command};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use counted::Work;
 use plan::Plan;
@@ -118,8 +119,18 @@ fn main() -> Result<()> {
     }
 }
 
+/// Measures until it is done or told to end: either way, what was started is ended and its files are removed.
 #[tokio::main]
 async fn measure(what: What) -> Result<()> {
+    let mut told = signal(SignalKind::terminate())?;
+    tokio::select! {
+        measured = measure_all(what) => measured,
+        _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+        _ = told.recv() => bail!("told to end"),
+    }
+}
+
+async fn measure_all(what: What) -> Result<()> {
     match what {
         What::Bench(arguments) => bench(arguments).await,
         What::Soak { minutes, out } => {
