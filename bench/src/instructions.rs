@@ -20,8 +20,7 @@ use clap::ValueEnum;
 
 use crate::counted::Work;
 
-/// How far two runs may be apart, in per cent of the first. What differs is the heap: which pieces are free
-/// depends on what other threads had before.
+/// How far two runs may be apart, in per cent of the first. By function, what differs is the heap's own work.
 const AGREE_WITHIN: f64 = 2.0;
 
 /// What stands in the names of all that the service does.
