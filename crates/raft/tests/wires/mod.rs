@@ -14,7 +14,10 @@ use bytes::Bytes;
 use strongroom_core::{
     Admission, Command, MountName, NodeName, Replica, command::MountSettings, replica::PortFuture,
 };
-use strongroom_raft::{DataDir, Node, NodeConfig, Rpc, Transport, TransportError};
+use strongroom_raft::{
+    DataDir, IdentityError, Node, NodeConfig, Rpc, StartError, Transport, TransportError,
+    durable::OpenError,
+};
 
 /// How long anything may take that a test waits for.
 pub const WITHIN: Duration = Duration::from_secs(20);
@@ -176,20 +179,29 @@ pub async fn start_with(
         snapshot_log_bytes: 1 << 20,
         snapshot_log_entries: 1_000,
     };
-    // A node that was dropped may be looked after for a moment yet.
     let path = dir.path().join(name);
-    let mut data_dir = DataDir::open(&path, name);
-    let deadline = Instant::now() + WITHIN;
-    while data_dir.is_err() && Instant::now() < deadline {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        data_dir = DataDir::open(&path, name);
-    }
-    let data_dir = data_dir.unwrap();
     let transport = Arc::new(End {
         wires: Arc::clone(wires),
         name: name.to_owned(),
     });
-    let node = Arc::new(Node::start(data_dir, config, transport).await.unwrap());
+    // A node that was dropped may be looked after for a moment yet, and so may its store.
+    let deadline = Instant::now() + WITHIN;
+    let node = loop {
+        let is_held = match DataDir::open(&path, name) {
+            Ok(data_dir) => {
+                let transport = Arc::clone(&transport) as Arc<dyn Transport>;
+                match Node::start(data_dir, config.clone(), transport).await {
+                    Ok(node) => break Arc::new(node),
+                    Err(StartError::Store(error @ OpenError::Locked(_))) => error.to_string(),
+                    Err(error) => panic!("{error}"),
+                }
+            }
+            Err(error @ IdentityError::Locked(_)) => error.to_string(),
+            Err(error) => panic!("{error}"),
+        };
+        assert!(Instant::now() < deadline, "{is_held}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
     let place = Arc::new(OnceLock::new());
     place.set(Arc::clone(&node)).ok().unwrap();
     wires.nodes.lock().unwrap().insert(own, place);
