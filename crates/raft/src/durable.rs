@@ -25,12 +25,8 @@
 use std::{
     fs::{self, File},
     io,
-    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{
-        atomic::{AtomicUsize, Ordering},
-        mpsc,
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -39,7 +35,7 @@ use strongroom_core::Durations;
 
 pub use crate::open_error::OpenError;
 
-use crate::{files, journal, keys::Key, last::Last};
+use crate::{deadline::within_deadline, files, journal, keys::Key, last::Last};
 
 /// Size of sled's segments.
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
@@ -49,8 +45,6 @@ pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
 const BARRIER_BYTES: usize = 256 * 1024;
 /// sled's page cache. Recent entries have a cache of their own, so this one is for reading back.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
-/// How long opening may take before it counts as hanging.
-const OPEN_DEADLINE: Duration = Duration::from_secs(120);
 /// How long to wait for a previous handle in this process to let go of sled's own lock.
 const SLED_LOCK_DEADLINE: Duration = Duration::from_secs(10);
 /// The format this build writes, and the newest it reads: since 2 a journal holds what sled may not have yet.
@@ -307,32 +301,6 @@ fn not_opened(dir: &Path, error: sled::Error) -> OpenError {
             path: dir.to_owned(),
             reason: other.to_string(),
         },
-    }
-}
-
-/// Does on a thread of its own what damage may make panic or take for ever: the one is damage then, and so is the
-/// other an error.
-pub(crate) fn within_deadline<T: Send + 'static>(
-    dir: &Path,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, OpenError> {
-    let (done, opened) = mpsc::channel();
-    let work = move || {
-        let result = catch_unwind(AssertUnwindSafe(work));
-        // Nobody listens any more: it took longer than the deadline, and that is the answer.
-        let _ = done.send(result);
-    };
-    thread::Builder::new()
-        .name("store-open".to_owned())
-        .spawn(work)
-        .map_err(OpenError::io(dir))?;
-    match opened.recv_timeout(OPEN_DEADLINE) {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(_panic)) => Err(OpenError::Corrupt {
-            path: dir.to_owned(),
-            reason: "reading it back failed an internal check".to_owned(),
-        }),
-        Err(_) => Err(OpenError::Hangs(dir.to_owned())),
     }
 }
 

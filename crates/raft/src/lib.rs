@@ -15,6 +15,7 @@ extern crate self as strongroom_raft;
 
 mod change;
 mod damage;
+mod deadline;
 pub mod durable;
 mod election;
 mod epoch;

@@ -21,7 +21,8 @@ use tokio::sync::{oneshot, watch};
 
 use crate::{
     change::Change,
-    durable::{self, Barrier, Disk, DiskError, OpenError},
+    deadline::within_deadline,
+    durable::{Barrier, Disk, DiskError, OpenError},
     failing::{Failing, StoreFailed},
     journal::{FILE_BYTES, Left},
     keeper::{Carried, Keeper},
@@ -91,7 +92,7 @@ impl LogStore {
     #[doc(hidden)]
     pub fn open_with(data_dir: &Path, barrier: Barrier, journal: usize) -> Result<Self, OpenError> {
         let disk = Arc::new(Disk::open(data_dir, barrier)?);
-        durable::within_deadline(data_dir, move || Self::read_back(disk, barrier, journal))?
+        within_deadline(data_dir, move || Self::read_back(disk, barrier, journal))?
     }
 
     /// Has sled take over what the journal holds, looks at all that is there, and starts to write.
