@@ -4,11 +4,17 @@
 //! test):
 //! - `flush()` ends in `sync_file_range`, which flushes neither the device's cache nor the file's
 //!   size. So [`Disk::barrier`] adds an `fdatasync` on a second handle to sled's `db` file.
-//! - A segment whose pages were rewritten elsewhere may be cut off or overwritten once one further
-//!   segment has been written after the rewrite. Rewrite and reuse must not fall between the same
-//!   two barriers, or a power cut may keep the second and lose the first. So there is a barrier
-//!   after every [`BARRIER_BYTES`]: sled writes some five times as much as it is given (measured),
-//!   which stays below a [`SEGMENT_BYTES`] segment. The power-loss test checks that it does.
+//! - A segment whose pages were rewritten elsewhere may be cut off or overwritten once a header is on disk
+//!   that was begun after all of the segment with those pages had been written. Rewrite and reuse must not
+//!   fall between the same two barriers, or a power cut may keep the second and lose the first. So there is
+//!   a barrier whenever sled has gone on to another segment, which its offset tells, and it begins with a
+//!   sync: no header is written while a segment before it is not durable. The power-loss test checks that
+//!   no more than two segments ever wait for a sync.
+//! - For each page that it replaces it cleans up one: rewrites it, so that a segment with little in it
+//!   becomes free. That is less than the log's coming and going asks for, so its file would grow without end.
+//!   The rest is left to a thread of its own that flushes now and then, and writes what it likes between two
+//!   barriers. It is off; instead a small page is replaced as often as others are to be cleaned up
+//!   ([`Disk::clean_up`]).
 //! - A message of more than a quarter of a segment goes to a file of its own, outside the barrier.
 //!   The largest message is a leaf, which is split when it has more than 16 items, so holds at most
 //!   17 and, once the up to three of a right neighbour are merged into it, 20. With
@@ -26,14 +32,14 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicI64, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use strongroom_core::Durations;
 
-pub use crate::open_error::OpenError;
+pub use crate::{open_error::OpenError, store_format::FORMAT};
 
 use crate::{deadline::within_deadline, files, journal, keys::Key, last::Last};
 
@@ -41,14 +47,14 @@ use crate::{deadline::within_deadline, files, journal, keys::Key, last::Last};
 const SEGMENT_BYTES: usize = 2 * 1024 * 1024;
 /// Largest value stored under one key.
 pub(crate) const CHUNK_BYTES: usize = 16 * 1024;
-/// Bytes written at most between two barriers.
-const BARRIER_BYTES: usize = 256 * 1024;
+/// Puts of the same key after which sled replaces its page. Even.
+const PUTS_PER_PAGE: usize = 10;
+/// The tree that has that page for itself.
+const SMALL: &str = "small";
 /// sled's page cache. Recent entries have a cache of their own, so this one is for reading back.
 const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// How long to wait for a previous handle in this process to let go of sled's own lock.
 const SLED_LOCK_DEADLINE: Duration = Duration::from_secs(10);
-/// The format this build writes, and the newest it reads: since 2 a journal holds what sled may not have yet.
-pub const FORMAT: u8 = 2;
 
 /// Errors of the file system that sled makes up where what it reads makes no sense.
 const MADE_UP: [io::ErrorKind; 3] = [
@@ -117,7 +123,10 @@ pub(crate) struct Disk {
     /// Second handle to sled's `db` file, for `fdatasync`.
     db_file: File,
     barrier: Barrier,
-    unsynced: AtomicUsize,
+    /// A small page, for cleaning up others.
+    small: sled::Tree,
+    /// The segment that sled was writing at the last barrier.
+    segment: AtomicI64,
     /// Syncs of the journal.
     pub(crate) syncs: Durations,
     /// The last time that a sync returned for which a change was waiting: the journal's, or sled's while the
@@ -145,12 +154,13 @@ impl Disk {
             .open(&db_path)
             .map_err(OpenError::io(&db_path))?;
         db_file.sync_all().map_err(OpenError::io(&db_path))?;
-        let db = open_sled(&dir)?;
+        let (db, small) = open_sled(&dir)?;
         let disk = Self {
+            segment: AtomicI64::new(segment(&db)),
             db,
             db_file,
             barrier,
-            unsynced: AtomicUsize::new(0),
+            small,
             syncs: Durations::default(),
             synced: Last::now(),
             dir,
@@ -159,36 +169,6 @@ impl Disk {
         disk.check_format(data_dir)?;
         disk.settle(data_dir).map_err(OpenError::io(data_dir))?;
         Ok(disk)
-    }
-
-    fn check_format(&self, data_dir: &Path) -> Result<(), OpenError> {
-        match self
-            .get(&Key::FORMAT)
-            .map_err(|e| self.corrupt(e.reason))?
-            .as_deref()
-        {
-            Some(&[found]) if found <= FORMAT => Ok(()),
-            Some(&[found]) => Err(OpenError::NewerFormat {
-                dir: data_dir.to_owned(),
-                found,
-            }),
-            _ => Err(self.corrupt("the format is not recorded".to_owned())),
-        }
-    }
-
-    /// Checks that the store is of a format from before the journal.
-    pub(crate) fn check_has_no_journal(&self) -> Result<(), OpenError> {
-        match self.get(&Key::FORMAT).map_err(|e| self.unusable(e))? {
-            Some(format) if format == [FORMAT] => {
-                Err(self.corrupt("how far its journal went is missing".to_owned()))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Records the format of this build. Durable after the next barrier.
-    pub(crate) fn note_format(&self) -> Result<(), DiskError> {
-        self.put(&Key::FORMAT, Some(&[FORMAT]))
     }
 
     /// Makes what opening wrote, created and removed durable.
@@ -236,25 +216,51 @@ impl Disk {
     /// Writes a value, or removes the key. Durable after the next [`Disk::barrier`], and never
     /// without everything written before it.
     pub(crate) fn put(&self, key: &Key, value: Option<&[u8]>) -> Result<(), DiskError> {
-        let before = match value {
+        let put = match value {
             Some(value) => self.db.insert(key, value),
             None => self.db.remove(key),
         };
-        let before = before.map_err(DiskError::writing)?;
-        // sled rewrites the neighbours now and then, so removing a large value costs as much as
-        // writing it. Keys and sled's headers weigh something too, which counts for small values.
-        let before = before.map_or(0, |before| before.len());
-        let weight = value.map_or(0, <[u8]>::len).max(before) + 64;
-        if self.unsynced.fetch_add(weight, Ordering::Relaxed) + weight >= BARRIER_BYTES {
-            self.barrier()?;
+        put.map_err(DiskError::writing)?;
+        self.keep_up()
+    }
+
+    /// Has sled clean up so many pages at least, if as many are due.
+    pub(crate) fn clean_up(&self, pages: usize) -> Result<(), DiskError> {
+        for number in 0..pages * PUTS_PER_PAGE {
+            // What is there already is not put.
+            let put = self.small.insert(SMALL, &[u8::from(number % 2 == 0)]);
+            put.map_err(DiskError::writing)?;
+            self.keep_up()?;
         }
         Ok(())
     }
 
+    /// A barrier, if sled has gone on to another segment since the last.
+    fn keep_up(&self) -> Result<(), DiskError> {
+        match self.has_gone_on() {
+            true => self.barrier(),
+            false => Ok(()),
+        }
+    }
+
+    fn has_gone_on(&self) -> bool {
+        segment(&self.db) != self.segment.load(Ordering::Relaxed)
+    }
+
     /// Makes everything written so far durable.
     pub(crate) fn barrier(&self) -> Result<(), DiskError> {
-        self.unsynced.store(0, Ordering::Relaxed);
+        if self.has_gone_on() {
+            // What is flushed next may begin a segment, with which sled relies on those before.
+            self.sync()?;
+        }
         self.db.flush().map_err(DiskError::writing)?;
+        let reached = segment(&self.db);
+        self.sync()?;
+        self.segment.store(reached, Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<(), DiskError> {
         match self.barrier {
             Barrier::Full => self.db_file.sync_data(),
             Barrier::FlushOnly => Ok(()),
@@ -270,6 +276,11 @@ impl Disk {
     }
 }
 
+/// The number of the segment up to which sled has written its file, counted from its creation.
+fn segment(db: &sled::Db) -> i64 {
+    db.context.pagecache.log.stable_offset() / SEGMENT_BYTES as i64
+}
+
 /// Creates an empty store aside and renames it into place, so that a half-created one is never seen.
 fn create(data_dir: &Path, dir: &Path) -> Result<(), OpenError> {
     let aside = data_dir.join("log.new");
@@ -277,7 +288,7 @@ fn create(data_dir: &Path, dir: &Path) -> Result<(), OpenError> {
         fs::remove_dir_all(&aside).map_err(OpenError::io(&aside))?;
     }
     let failed = |error| not_opened(&aside, error);
-    let db = open_sled(&aside)?;
+    let (db, _) = open_sled(&aside)?;
     // It has no journal yet.
     db.insert(Key::FORMAT, &[FORMAT - 1]).map_err(failed)?;
     db.flush().map_err(failed)?;
@@ -287,10 +298,15 @@ fn create(data_dir: &Path, dir: &Path) -> Result<(), OpenError> {
     files::sync_dir(data_dir).map_err(OpenError::io(data_dir))
 }
 
-/// Opens sled.
-fn open_sled(dir: &Path) -> Result<sled::Db, OpenError> {
+/// Opens sled, and the tree for cleaning up.
+fn open_sled(dir: &Path) -> Result<(sled::Db, sled::Tree), OpenError> {
     let path = dir.to_owned();
-    within_deadline(dir, move || open_when_free(&path))?.map_err(|error| not_opened(dir, error))
+    let open = move || {
+        let db = open_when_free(&path)?;
+        let small = db.open_tree(SMALL)?;
+        Ok((db, small))
+    };
+    within_deadline(dir, open)?.map_err(|error| not_opened(dir, error))
 }
 
 /// What the file system refuses is no damage.
@@ -329,19 +345,6 @@ fn open_when_free(dir: &Path) -> sled::Result<sled::Db> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_newer_format_is_refused_by_name() {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = Disk::open(dir.path(), Barrier::Full).unwrap();
-        disk.put(&Key::FORMAT, Some(&[FORMAT + 1])).unwrap();
-        drop(disk);
-        let refused = Disk::open(dir.path(), Barrier::Full).err().unwrap();
-        assert!(
-            matches!(refused, OpenError::NewerFormat { found: 3, .. }),
-            "{refused}"
-        );
-    }
 
     #[test]
     fn a_disk_that_refuses_to_write_is_no_damage() {

@@ -54,6 +54,7 @@ mod serving;
 pub mod snapshot_codec;
 pub mod snapshot_files;
 mod store;
+mod store_format;
 mod telling;
 pub mod types;
 mod upkeep;

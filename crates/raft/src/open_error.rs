@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::durable::FORMAT;
+use crate::store_format::FORMAT;
 
 /// Why a store does not open.
 #[derive(Debug, thiserror::Error)]

@@ -67,13 +67,13 @@ pub(crate) fn truncate(disk: &Disk, from: u64) -> Result<(), DiskError> {
 }
 
 /// Removes at most `limit` rows of the entries from `from` to `upto`, the first entry first. Returns
-/// where to go on, if more may be left.
+/// how many those were, and where to go on, if more may be left.
 pub(crate) fn purge(
     disk: &Disk,
     from: u64,
     upto: u64,
     limit: usize,
-) -> Result<Option<u64>, DiskError> {
+) -> Result<(usize, Option<u64>), DiskError> {
     let mut removed = 0;
     let mut reached = from;
     for row in disk
@@ -85,7 +85,7 @@ pub(crate) fn purge(
         removed += 1;
         reached = key.entry().map_or(reached, |(index, _)| index);
     }
-    Ok((removed == limit).then_some(reached))
+    Ok((removed, (removed == limit).then_some(reached)))
 }
 
 /// What is there after `purged`, checked: every entry whole, and none missing in between. Rows

@@ -13,10 +13,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::trace::Event;
+use crate::{
+    segments::{Headers, Segments},
+    trace::Event,
+};
 
 const PAGE: u64 = 4096;
-
 /// SplitMix64: states must come again from a printed seed.
 pub struct Random(pub u64);
 
@@ -48,19 +50,10 @@ enum Change {
     Truncate { length: u64 },
 }
 
-impl Change {
-    fn weight(&self) -> u64 {
-        match self {
-            // When it opens, sled fills segments that it finds free: nothing depends on those bytes.
-            Self::Write { data, .. } if data.iter().all(|byte| *byte == data[0]) => 0,
-            Self::Write { data, .. } => data.len() as u64,
-            Self::Truncate { .. } => 0,
-        }
-    }
-}
-
 #[derive(Default)]
 struct File {
+    /// It is sled's, with segments.
+    segments: Option<Segments>,
     durable: Vec<u8>,
     pending: Vec<Change>,
 }
@@ -91,7 +84,6 @@ pub struct Disk {
     files: Vec<File>,
     dirs: Vec<Dir>,
     inodes: HashMap<u64, usize>,
-    most_unsynced: u64,
 }
 
 impl Disk {
@@ -102,7 +94,6 @@ impl Disk {
             files: Vec::new(),
             dirs: Vec::new(),
             inodes: HashMap::new(),
-            most_unsynced: 0,
         };
         disk.load(root);
         disk
@@ -121,6 +112,7 @@ impl Disk {
                 self.inodes
                     .insert(entry.metadata().unwrap().ino(), self.files.len());
                 self.files.push(File {
+                    segments: Segments::of(&name, &durable),
                     durable,
                     pending: Vec::new(),
                 });
@@ -136,7 +128,10 @@ impl Disk {
         match event {
             Event::Create { inode, path } => {
                 self.inodes.insert(inode, self.files.len());
-                self.files.push(File::default());
+                self.files.push(File {
+                    segments: Segments::of(&name(&path), &[]),
+                    ..File::default()
+                });
                 let id = Id::File(self.files.len() - 1);
                 self.change(&path, |name| NameChange::Link(name, id));
             }
@@ -163,15 +158,17 @@ impl Disk {
                 data,
             } => {
                 let file = self.file(inode);
+                if let Some(segments) = &mut file.segments {
+                    segments.write(offset, &data);
+                }
                 file.pending.push(Change::Write { offset, data });
-                let unsynced = file.pending.iter().map(Change::weight).sum::<u64>();
-                self.most_unsynced = self.most_unsynced.max(unsynced);
             }
             Event::Truncate { inode, length } => {
                 self.file(inode).pending.push(Change::Truncate { length });
             }
             Event::Sync { inode } => {
                 let file = self.file(inode);
+                file.segments.iter_mut().for_each(Segments::sync);
                 for change in std::mem::take(&mut file.pending) {
                     apply(&mut file.durable, &change);
                 }
@@ -207,9 +204,12 @@ impl Disk {
         self.dirs[id].pending.push(change);
     }
 
-    /// Most bytes of one file, filling aside, that no sync covered.
-    pub fn most_unsynced(&self) -> u64 {
-        self.most_unsynced
+    /// The headers that sled wrote.
+    pub fn headers(&self) -> Headers {
+        let segments = self.files.iter().filter_map(|file| file.segments.as_ref());
+        segments
+            .map(|segments| segments.headers)
+            .fold(Headers::default(), Headers::and)
     }
 
     /// Writes what a power cut now might leave.

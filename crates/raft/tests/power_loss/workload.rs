@@ -20,6 +20,10 @@ use crate::{
 /// Size of the journal's files: so small that they are written over again and again, and that some entries
 /// are larger.
 const JOURNAL_BYTES: usize = 16 * 1024;
+/// How often a log of so many entries is truncated, and the size of each.
+const FLOODS: u64 = 3;
+const FLOOD_ENTRIES: u64 = 100;
+const FLOOD_ENTRY_BYTES: usize = 60_000;
 /// `NODE_ID`.
 pub const NODE: &str = "1";
 
@@ -72,6 +76,22 @@ pub async fn run(root: &Path, barrier: Barrier, steps: u64, seed: u64) {
     // The shim kills the process here, between two records of its trace.
     let alive = std::fs::remove_file(root.join("die"));
     drop(on_its_way);
+    panic!("the workload lives on without the shim: {alive:?}");
+}
+
+/// Has a long log truncated at once, again and again, and ends without closing it: the most that sled is given between
+/// two barriers.
+pub async fn flood(root: &Path, barrier: Barrier) {
+    let mut log = LogStore::open_with(&root.join("data"), barrier, JOURNAL_BYTES).unwrap();
+    for term in 1..=FLOODS {
+        for index in 1..=FLOOD_ENTRIES {
+            let entry = entry_of(term, index, FLOOD_ENTRY_BYTES);
+            append(&mut log, vec![entry]).await.unwrap();
+        }
+        log.truncate(log_id(term, 1, 1)).await.unwrap();
+    }
+    append(&mut log, vec![entry(FLOODS + 1, 1)]).await.unwrap();
+    let alive = std::fs::remove_file(root.join("die"));
     panic!("the workload lives on without the shim: {alive:?}");
 }
 
