@@ -250,7 +250,7 @@ impl Disk {
     /// Makes everything written so far durable.
     pub(crate) fn barrier(&self) -> Result<(), DiskError> {
         if self.has_gone_on() {
-            // What is flushed next may begin a segment, with which sled relies on those before.
+            // What is flushed next may begin a segment, with which sled relies on those before (invariant 30).
             self.sync()?;
         }
         self.db.flush().map_err(DiskError::writing)?;
