@@ -4,12 +4,11 @@
 //! test):
 //! - `flush()` ends in `sync_file_range`, which flushes neither the device's cache nor the file's
 //!   size. So [`Disk::barrier`] adds an `fdatasync` on a second handle to sled's `db` file.
-//! - A segment whose pages were rewritten elsewhere may be cut off or overwritten once a header is on disk
-//!   that was begun after all of the segment with those pages had been written. Rewrite and reuse must not
-//!   fall between the same two barriers, or a power cut may keep the second and lose the first. So there is
-//!   a barrier whenever sled has gone on to another segment, which its offset tells, and it begins with a
-//!   sync: no header is written while a segment before it is not durable. The power-loss test checks that
-//!   no more than two segments ever wait for a sync.
+//! - A segment begins with a header that names the last segment of which something was in the file by then. Once that is in
+//!   the file, sled relies on all before that one, and on that one's own header: what it had moved to them it may
+//!   overwrite where it was, or cut off. So what sled writes without being told, when a segment is full, is synced before the next thing
+//!   that is done with it, reading included: a reader finishes what a writer has begun with a page. How far it has written, its
+//!   `stable_offset` tells. The power-loss test reads the headers.
 //! - For each page that it replaces it cleans up one: rewrites it, so that a segment with little in it
 //!   becomes free. That is less than the log's coming and going asks for, so its file would grow without end.
 //!   The rest is left to a thread of its own that flushes now and then, and writes what it likes between two
@@ -32,11 +31,15 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicI64, Ordering},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicI64, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
 
+use sled::IVec;
 use strongroom_core::Durations;
 
 pub use crate::{open_error::OpenError, store_format::FORMAT};
@@ -125,7 +128,9 @@ pub(crate) struct Disk {
     barrier: Barrier,
     /// A small page, for cleaning up others.
     small: sled::Tree,
-    /// The segment that sled was writing at the last barrier.
+    /// What is done with sled is done by one at a time.
+    turn: Mutex<()>,
+    /// All segments before this one are durable, and so is its header.
     segment: AtomicI64,
     /// Syncs of the journal.
     pub(crate) syncs: Durations,
@@ -156,11 +161,12 @@ impl Disk {
         db_file.sync_all().map_err(OpenError::io(&db_path))?;
         let (db, small) = open_sled(&dir)?;
         let disk = Self {
-            segment: AtomicI64::new(segment(&db)),
+            segment: AtomicI64::new(reached(&db)),
             db,
             db_file,
             barrier,
             small,
+            turn: Mutex::default(),
             syncs: Durations::default(),
             synced: Last::now(),
             dir,
@@ -198,7 +204,8 @@ impl Disk {
     }
 
     pub(crate) fn get(&self, key: &Key) -> Result<Option<Vec<u8>>, DiskError> {
-        Ok(self.db.get(key)?.map(|value| value.to_vec()))
+        let value = self.in_turn(|| self.db.get(key))??;
+        Ok(value.map(|value| value.to_vec()))
     }
 
     /// Keys and values from `from` (inclusive) to `to` (exclusive), in order.
@@ -207,65 +214,64 @@ impl Disk {
         from: Key,
         to: Key,
     ) -> impl DoubleEndedIterator<Item = Result<(Key, Vec<u8>), DiskError>> {
-        self.db.range(from..to).map(|item| {
-            let (key, value) = item?;
-            Ok((Key::from_bytes(&key), value.to_vec()))
-        })
+        Rows {
+            disk: self,
+            rows: self.db.range(from..to),
+        }
     }
 
     /// Writes a value, or removes the key. Durable after the next [`Disk::barrier`], and never
     /// without everything written before it.
     pub(crate) fn put(&self, key: &Key, value: Option<&[u8]>) -> Result<(), DiskError> {
-        let put = match value {
+        let put = self.in_turn(|| match value {
             Some(value) => self.db.insert(key, value),
             None => self.db.remove(key),
-        };
+        })?;
         put.map_err(DiskError::writing)?;
-        self.keep_up()
+        Ok(())
     }
 
-    /// Has sled clean up so many pages at least, if as many are due.
+    /// Has sled clean up some so many pages, if as many are due.
     pub(crate) fn clean_up(&self, pages: usize) -> Result<(), DiskError> {
         for number in 0..pages * PUTS_PER_PAGE {
             // What is there already is not put.
-            let put = self.small.insert(SMALL, &[u8::from(number % 2 == 0)]);
+            let put = self.in_turn(|| self.small.insert(SMALL, &[u8::from(number % 2 == 0)]))?;
             put.map_err(DiskError::writing)?;
-            self.keep_up()?;
         }
         Ok(())
     }
 
-    /// A barrier, if sled has gone on to another segment since the last.
-    fn keep_up(&self) -> Result<(), DiskError> {
-        match self.has_gone_on() {
-            true => self.barrier(),
-            false => Ok(()),
+    /// Does something with sled, in turn, and syncs what that made it write unasked, or what came before: a header that
+    /// was begun meanwhile is written later, and relies on that (invariant 30).
+    fn in_turn<T>(&self, work: impl FnOnce() -> T) -> Result<T, DiskError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = work();
+        if reached(&self.db) != self.segment.load(Ordering::Relaxed) {
+            self.sync()?;
         }
-    }
-
-    fn has_gone_on(&self) -> bool {
-        segment(&self.db) != self.segment.load(Ordering::Relaxed)
+        Ok(done)
     }
 
     /// Makes everything written so far durable.
     pub(crate) fn barrier(&self) -> Result<(), DiskError> {
-        if self.has_gone_on() {
-            // What is flushed next may begin a segment, with which sled relies on those before (invariant 30).
-            self.sync()?;
-        }
         self.db.flush().map_err(DiskError::writing)?;
-        let reached = segment(&self.db);
-        self.sync()?;
-        self.segment.store(reached, Ordering::Relaxed);
-        Ok(())
+        self.sync()
     }
 
+    /// Makes durable what sled has written to its file.
     fn sync(&self) -> Result<(), DiskError> {
-        match self.barrier {
+        let reached = reached(&self.db);
+        let synced = match self.barrier {
             Barrier::Full => self.db_file.sync_data(),
             Barrier::FlushOnly => Ok(()),
-        }
-        .map_err(|e| DiskError::refused("fdatasync", &e))
+        };
+        synced.map_err(|e| {
+            // When it is let go of, sled writes more, and syncs that, as if what failed here were on the disk.
+            std::mem::forget(self.db.clone());
+            DiskError::refused("fdatasync", &e)
+        })?;
+        self.segment.fetch_max(reached, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Bytes on disk.
@@ -276,8 +282,36 @@ impl Disk {
     }
 }
 
-/// The number of the segment up to which sled has written its file, counted from its creation.
-fn segment(db: &sled::Db) -> i64 {
+/// Rows in order, each read in turn.
+struct Rows<'a> {
+    disk: &'a Disk,
+    rows: sled::Iter,
+}
+
+type Row = Result<(Key, Vec<u8>), DiskError>;
+
+impl Iterator for Rows<'_> {
+    type Item = Row;
+
+    fn next(&mut self) -> Option<Row> {
+        row(self.disk.in_turn(|| self.rows.next()))
+    }
+}
+
+impl DoubleEndedIterator for Rows<'_> {
+    fn next_back(&mut self) -> Option<Row> {
+        row(self.disk.in_turn(|| self.rows.next_back()))
+    }
+}
+
+fn row(read: Result<Option<sled::Result<(IVec, IVec)>>, DiskError>) -> Option<Row> {
+    let row = read.map(|row| row.transpose().map_err(DiskError::from));
+    let row = row.flatten().transpose()?;
+    Some(row.map(|(key, value)| (Key::from_bytes(&key), value.to_vec())))
+}
+
+/// The segment of the last byte that sled has written to its file, counted from the file's creation.
+fn reached(db: &sled::Db) -> i64 {
     db.context.pagecache.log.stable_offset() / SEGMENT_BYTES as i64
 }
 
