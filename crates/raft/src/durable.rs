@@ -22,17 +22,19 @@
 //!   crash of the process only must therefore be synced before sled opens the file.
 //! - `snap.*.generating` left by a crash is taken for a snapshot and makes opening fail. It is
 //!   removed first: the snapshot is only a shortcut for reading the log.
-//! - A half-written `conf` makes the store unreadable. So a store is created aside, synced, and
-//!   renamed into place.
 //! - Damage can make it panic or wait for ever. So it is opened on a thread of its own, with panics
 //!   caught and a deadline.
+
+mod create;
+#[cfg(test)]
+mod sync_tests;
 
 use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
     sync::{
-        Mutex, PoisonError,
+        Mutex, OnceLock, PoisonError,
         atomic::{AtomicI64, Ordering},
     },
     thread,
@@ -130,6 +132,10 @@ pub(crate) struct Disk {
     small: sled::Tree,
     /// What is done with sled is done by one at a time.
     turn: Mutex<()>,
+    /// One sync at a time: of two that fail the system tells one alone.
+    syncing: Mutex<()>,
+    /// Why a sync failed. Nothing is done from then on: the next one would pass, with what this one lost.
+    failed: OnceLock<DiskError>,
     /// All segments before this one are durable, and so is its header.
     segment: AtomicI64,
     /// Syncs of the journal.
@@ -149,7 +155,7 @@ impl Disk {
         let lock = files::lock(data_dir)?;
         let dir = data_dir.join("log");
         if !dir.exists() {
-            create(data_dir, &dir)?;
+            create::create(data_dir, &dir)?;
         }
         files::remove_half_written_snapshots(&dir).map_err(OpenError::io(&dir))?;
         let db_path = dir.join("db");
@@ -167,6 +173,8 @@ impl Disk {
             barrier,
             small,
             turn: Mutex::default(),
+            syncing: Mutex::default(),
+            failed: OnceLock::new(),
             syncs: Durations::default(),
             synced: Last::now(),
             dir,
@@ -227,8 +235,7 @@ impl Disk {
             Some(value) => self.db.insert(key, value),
             None => self.db.remove(key),
         })?;
-        put.map_err(DiskError::writing)?;
-        Ok(())
+        put.map(drop).map_err(DiskError::writing)
     }
 
     /// Has sled clean up some so many pages, if as many are due.
@@ -245,6 +252,7 @@ impl Disk {
     /// was begun meanwhile is written later, and relies on that (invariant 30).
     fn in_turn<T>(&self, work: impl FnOnce() -> T) -> Result<T, DiskError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
         let done = work();
         if reached(&self.db) != self.segment.load(Ordering::Relaxed) {
             self.sync()?;
@@ -254,22 +262,31 @@ impl Disk {
 
     /// Makes everything written so far durable.
     pub(crate) fn barrier(&self) -> Result<(), DiskError> {
+        self.check()?;
         self.db.flush().map_err(DiskError::writing)?;
         self.sync()
     }
 
+    fn check(&self) -> Result<(), DiskError> {
+        self.failed.get().cloned().map_or(Ok(()), Err)
+    }
+
     /// Makes durable what sled has written to its file.
     fn sync(&self) -> Result<(), DiskError> {
+        let syncing = self.syncing.lock();
+        let _syncing = syncing.unwrap_or_else(PoisonError::into_inner);
+        self.check()?;
         let reached = reached(&self.db);
         let synced = match self.barrier {
             Barrier::Full => self.db_file.sync_data(),
             Barrier::FlushOnly => Ok(()),
         };
-        synced.map_err(|e| {
+        if let Err(error) = synced {
             // When it is let go of, sled writes more, and syncs that, as if what failed here were on the disk.
             std::mem::forget(self.db.clone());
-            DiskError::refused("fdatasync", &e)
-        })?;
+            let failed = || DiskError::refused("fdatasync", &error);
+            return Err(self.failed.get_or_init(failed).clone());
+        }
         self.segment.fetch_max(reached, Ordering::Relaxed);
         Ok(())
     }
@@ -313,23 +330,6 @@ fn row(read: Result<Option<sled::Result<(IVec, IVec)>>, DiskError>) -> Option<Ro
 /// The segment of the last byte that sled has written to its file, counted from the file's creation.
 fn reached(db: &sled::Db) -> i64 {
     db.context.pagecache.log.stable_offset() / SEGMENT_BYTES as i64
-}
-
-/// Creates an empty store aside and renames it into place, so that a half-created one is never seen.
-fn create(data_dir: &Path, dir: &Path) -> Result<(), OpenError> {
-    let aside = data_dir.join("log.new");
-    if aside.exists() {
-        fs::remove_dir_all(&aside).map_err(OpenError::io(&aside))?;
-    }
-    let failed = |error| not_opened(&aside, error);
-    let (db, _) = open_sled(&aside)?;
-    // It has no journal yet.
-    db.insert(Key::FORMAT, &[FORMAT - 1]).map_err(failed)?;
-    db.flush().map_err(failed)?;
-    drop(db);
-    files::sync_tree(&aside).map_err(OpenError::io(&aside))?;
-    fs::rename(&aside, dir).map_err(OpenError::io(dir))?;
-    files::sync_dir(data_dir).map_err(OpenError::io(data_dir))
 }
 
 /// Opens sled, and the tree for cleaning up.

@@ -19,6 +19,7 @@ use crate::{
 };
 
 const PAGE: u64 = 4096;
+
 /// SplitMix64: states must come again from a printed seed.
 pub struct Random(pub u64);
 
