@@ -58,7 +58,12 @@ impl Binding {
     #[must_use]
     pub fn aad(&self) -> Vec<u8> {
         match &self.0 {
-            Bound::Version { name, version } => format!("{name}:{version}").into_bytes(),
+            Bound::Version { name, version } => {
+                let mut digits = itoa::Buffer::new();
+                [name.as_str(), ":", digits.format(*version)]
+                    .concat()
+                    .into_bytes()
+            }
             Bound::ClusterKey => CLUSTER_KEY_PURPOSE.as_bytes().to_vec(),
         }
     }

@@ -11,6 +11,7 @@ mod cluster;
 mod head;
 mod json;
 mod metrics;
+mod names;
 mod openapi;
 mod operate;
 mod origin;
@@ -29,7 +30,7 @@ use std::{
 
 use axum::{Router, body::Body, extract::Request, response::Response};
 use futures_util::{FutureExt, future::Either};
-use http::{HeaderName, HeaderValue, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use strongroom_core::{Allowlist, ReadGate};
 use strongroom_seal::request;
 use strongroom_service::{Vault, VaultError, context::Seen};
@@ -44,13 +45,9 @@ pub use call::PeerAddress;
 pub use carried::Detached;
 use metrics::InFlight;
 pub use metrics::{EdgeStats, HttpMetrics};
+use names::{INDEX, REQUEST_ID};
 pub use origin::Origins;
 pub use routes::{Route, Who, route_list};
-
-/// The log index that an answer has seen, and that a read has to see.
-pub(crate) const INDEX: HeaderName = HeaderName::from_static("x-strongroom-index");
-
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What handlers share.
 pub struct App {

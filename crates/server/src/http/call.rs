@@ -29,6 +29,7 @@ use super::{
     body::{self, BodyBytes},
     carried::{Run, to_its_end},
     client,
+    names::{IDEMPOTENCY_KEY, TOKEN},
 };
 
 /// Where a connection comes from.
@@ -166,7 +167,7 @@ fn take_apart(app: &App, path: &'static str, request: Request) -> Taken {
         return Err(NotTaken::Refused(Box::new(context), why));
     }
     let token = presented(&parts.headers);
-    let key = parts.headers.get("idempotency-key");
+    let key = parts.headers.get(IDEMPOTENCY_KEY);
     let key = key.map(|key| IdempotencyKey::parse(key.to_str().unwrap_or_default()));
     context.idempotency_key = key.transpose().map_err(NotTaken::Not)?;
     let call = Call {
@@ -205,7 +206,7 @@ fn presented(headers: &HeaderMap) -> Presented {
         let (scheme, token) = value.as_bytes().split_at_checked(7)?;
         scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
     });
-    let given = bearer.or_else(|| headers.get("x-vault-token").map(|value| value.as_bytes()));
+    let given = bearer.or_else(|| headers.get(TOKEN).map(|value| value.as_bytes()));
     match given.map(AdminToken::parse) {
         None => Presented::Nothing,
         Some(Ok(token)) => Presented::Token(token),

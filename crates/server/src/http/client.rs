@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use http::HeaderMap;
 use strongroom_core::{Allowlist, allowlist::canonical};
 
+use super::names::FORWARDED_FOR;
+
 /// Most `X-Forwarded-For` entries looked at, from the right. A longer chain of trusted proxies is no
 /// chain anybody has.
 const ENTRIES: usize = 64;
@@ -29,7 +31,7 @@ pub(crate) fn client_address(
         return Ok(peer);
     };
     // Several headers are one list, the later ones further right.
-    let values: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
+    let values: Vec<_> = headers.get_all(FORWARDED_FOR).iter().collect();
     if values.is_empty() {
         return Ok(peer);
     }

@@ -5,6 +5,8 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderValue, Uri, header, uri::PathAndQuery};
 use hyper::body::Body as _;
 
+use super::names::TOKEN;
+
 /// Copies the head of a request that carries neither a token nor a body.
 ///
 /// A head is slices of the buffer that its connection reads into, and as long as one of them is there, hyper
@@ -42,7 +44,7 @@ fn names_somebody(headers: &HeaderMap) -> bool {
         header::PROXY_AUTHORIZATION,
         header::COOKIE,
     ];
-    headers.contains_key("x-vault-token") || named.iter().any(|name| headers.contains_key(name))
+    headers.contains_key(TOKEN) || named.iter().any(|name| headers.contains_key(name))
 }
 
 /// The same bytes from elsewhere: what was a value is one.

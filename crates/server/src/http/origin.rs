@@ -8,6 +8,8 @@ use std::{collections::BTreeSet, net::IpAddr};
 
 use http::{HeaderMap, header};
 
+use super::names::FETCH_SITE;
+
 /// Which names this server goes by, and who may refer to it.
 #[derive(Clone, Debug, Default)]
 pub struct Origins {
@@ -24,7 +26,7 @@ impl Origins {
             return Err("host");
         }
         // What a browser says of where a request came from; older ones send the origin alone.
-        let own = match (headers.get("sec-fetch-site"), headers.get(header::ORIGIN)) {
+        let own = match (headers.get(FETCH_SITE), headers.get(header::ORIGIN)) {
             (Some(site), _) => matches!(site.as_bytes(), b"same-origin" | b"none"),
             (None, Some(origin)) => {
                 let origin = origin.to_str().unwrap_or_default();

@@ -19,11 +19,12 @@ use strongroom_service::{
 };
 
 use super::{
-    App, INDEX,
+    App,
     answer::{self, Answer},
     call::Call,
     carried::{Pool, to_its_end, until_recorded},
     empty, json,
+    names::{INDEX, READ_CONSISTENCY},
 };
 use requests::{BatchRequest, CreateRequest, RotateRequest, UpdateRequest, VerifyRequest};
 
@@ -282,7 +283,7 @@ fn described(name: &Result<SecretName, VaultError>) -> &str {
 fn read_gate(app: &App, call: &Call) -> Result<ReadGate, VaultError> {
     let header = call
         .headers
-        .get("x-read-consistency")
+        .get(READ_CONSISTENCY)
         .map(|value| value.to_str().unwrap_or("?"));
     let asked = match call.query("consistency")? {
         Some(asked) => Some(asked),

@@ -15,7 +15,7 @@
 //! everything before `,"hash":"` and then `}`; the `\n` is not part of it. `prev` is the `hash` of
 //! the record before, 64 zeros in the first record.
 
-use std::{borrow::Cow, fmt, io::Write, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, io::Write, net::IpAddr, sync::Arc};
 
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -161,7 +161,7 @@ impl Pen {
         out: &mut Vec<u8>,
     ) -> serde_json::Result<()> {
         out.extend_from_slice(b"{\"seq\":");
-        push_shown(seq, out)?;
+        push_number(seq, out);
         out.extend_from_slice(b",\"time\":\"");
         self.push_time(now, out);
         out.extend_from_slice(b"\",\"request_id\":");
@@ -182,7 +182,7 @@ impl Pen {
         push_text(&entry.outcome, WORD_BYTES, out)?;
         out.extend_from_slice(b",\"status\":");
         match entry.status {
-            Some(status) => push_shown(status, out)?,
+            Some(status) => push_number(status, out),
             None => out.extend_from_slice(b"null"),
         }
         out.extend_from_slice(b",\"prev\":\"");
@@ -208,18 +208,26 @@ impl Pen {
 }
 
 /// A number in decimal.
-fn push_shown(number: impl fmt::Display, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    write!(out, "{number}").map_err(serde_json::Error::io)
+fn push_number(number: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 fn push_address(address: Option<IpAddr>, out: &mut Vec<u8>) -> serde_json::Result<()> {
-    let Some(address) = address else {
-        out.extend_from_slice(b"null");
-        return Ok(());
-    };
-    out.push(b'"');
-    push_shown(address, out)?;
-    out.push(b'"');
+    match address {
+        None => out.extend_from_slice(b"null"),
+        Some(IpAddr::V4(address)) => {
+            let mut before = b'"';
+            for octet in address.octets() {
+                out.push(before);
+                push_number(octet, out);
+                before = b'.';
+            }
+            out.push(b'"');
+        }
+        Some(IpAddr::V6(address)) => {
+            write!(out, "\"{address}\"").map_err(serde_json::Error::io)?;
+        }
+    }
     Ok(())
 }
 

@@ -24,6 +24,8 @@ use super::{
 
 /// Written bytes after which a sync does not wait for its time. Bounds the memory they occupy.
 const UNSYNCED_BYTES: usize = 4 * 1024 * 1024;
+/// Room for a record, unless its names are long.
+const RECORD_BYTES: usize = 640;
 
 /// The two operations that a disk can refuse. The seam where tests inject failures.
 pub(super) trait Disk: Send + Sync + 'static {
@@ -53,6 +55,14 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// For so many records, with room for each.
+    pub(super) fn of(records: usize) -> Self {
+        Self {
+            bytes: Vec::with_capacity(records * RECORD_BYTES),
+            link: None,
+        }
+    }
+
     fn length(&self) -> u64 {
         u64::try_from(self.bytes.len()).unwrap_or(u64::MAX)
     }
