@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     budget::Figure,
+    control::Control,
     plan::Plan,
     subject::Subject,
     usage,
@@ -90,12 +91,21 @@ pub(crate) async fn in_turn(
         samples: Vec::new(),
     });
     let mut taken: Vec<Taken> = taken.collect();
+    let mut control = Control::start(scratch.path())?;
     for _ in 0..plan.rounds {
         for (subject, taken) in subjects.iter().zip(&mut taken) {
-            let sample = measured(plan, subject, connections, scratch.path()).await?;
+            control.look()?;
+            let mut sample = measured(plan, subject, connections, scratch.path()).await?;
+            sample.control_micros = control.look()?.sync.as_secs_f64() * 1e6;
             eprintln!(
-                "   {:<24} {connections:>3} connections {:>9.0}/s  p50 {:>7.0} us  p99 {:>7.0} us  cpu {:>6.1} us",
-                taken.name, sample.rate, sample.p50_micros, sample.p99_micros, sample.cpu_micros
+                "   {:<24} {connections:>3} connections {:>9.0}/s  p50 {:>7.0} us  p99 {:>7.0} us  cpu {:>6.1} us  \
+                 a sync by itself, at most {:>7.0} us",
+                taken.name,
+                sample.rate,
+                sample.p50_micros,
+                sample.p99_micros,
+                sample.cpu_micros,
+                sample.control_micros
             );
             taken.samples.push(sample);
         }
@@ -140,6 +150,12 @@ pub(crate) fn details(what: &str, taken: &[Taken]) -> Vec<Figure> {
                 sample.p99_micros
             })),
             Some(cpu).filter(|cpu| cpu.spread.most > 0.0),
+            Some(of(
+                taken,
+                &format!("{what}: longest sync by itself"),
+                "us",
+                |sample| sample.control_micros,
+            )),
         ]
     });
     all.flatten().collect()

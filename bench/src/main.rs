@@ -10,6 +10,7 @@
 
 mod budget;
 mod case;
+mod control;
 mod counted;
 mod instructions;
 mod load;

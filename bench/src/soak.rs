@@ -10,6 +10,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::{
+    control::Control,
     load,
     plot::{self, Line},
     subject::{NAMES, strongroom},
@@ -31,11 +32,17 @@ struct Look {
     read_p99_ms: f64,
     writes_per_sec: f64,
     write_p99_ms: f64,
+    /// The longest sync of a program that has nothing to do with the servers.
+    control_sync_ms: f64,
+    /// Processor time that the host gave to others.
+    steal_percent: f64,
 }
 
 /// Three nodes; reads at a follower and writes at the leader, paced well below what they can do, for so
 /// many minutes.
 pub(crate) async fn run(minutes: u64, out: &Path) -> Result<()> {
+    // What building left to be written would be written beside the first looks.
+    rustix::fs::sync();
     let cluster = strongroom::start(3, &[], None).await;
     let leader = cluster.leader().await;
     load::create(&cluster.admin(leader), "bench", 0, NAMES).await?;
@@ -47,6 +54,7 @@ pub(crate) async fn run(minutes: u64, out: &Path) -> Result<()> {
         .traffic
         .paced(400.0, 16);
     let scratch = tempfile::tempdir()?;
+    let mut control = Control::start(scratch.path())?;
     let (began, length) = (Instant::now(), Duration::from_secs(minutes * 60));
     let mut looks = Vec::new();
     while began.elapsed() < length {
@@ -55,6 +63,7 @@ pub(crate) async fn run(minutes: u64, out: &Path) -> Result<()> {
             wrk::run(&writes, 16, STEP, scratch.path())
         );
         let (read, written) = (read?, written?);
+        let seen = control.look()?;
         let mut look = Look {
             minutes: began.elapsed().as_secs_f64() / 60.0,
             memory_mib: 0.0,
@@ -64,6 +73,8 @@ pub(crate) async fn run(minutes: u64, out: &Path) -> Result<()> {
             read_p99_ms: read.p99_micros / 1e3,
             writes_per_sec: written.rate,
             write_p99_ms: written.p99_micros / 1e3,
+            control_sync_ms: seen.sync.as_secs_f64() * 1e3,
+            steal_percent: seen.steal * 100.0,
         };
         for node in &cluster.nodes {
             look.memory_mib += usage::memory(node.pid())? as f64 / MIB;
@@ -88,6 +99,10 @@ pub(crate) async fn run(minutes: u64, out: &Path) -> Result<()> {
         line("writes, p99, ms", |look| look.write_p99_ms),
         line("reads a second", |look| look.reads_per_sec),
         line("writes a second", |look| look.writes_per_sec),
+        line("a sync by itself, longest of a look, ms", |look| {
+            look.control_sync_ms
+        }),
+        line("processor time of others, %", |look| look.steal_percent),
     ];
     plot::draw(&out.join("soak.svg"), &lines)?;
     println!(

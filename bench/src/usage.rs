@@ -20,6 +20,35 @@ pub(crate) fn cpu(pids: &[u32]) -> Result<Duration> {
     Ok(Duration::from_millis(ticks * 10))
 }
 
+/// Time of all processors so far, in hundredths of a second.
+pub(crate) struct Times {
+    all: u64,
+    /// In which the host ran others.
+    steal: u64,
+}
+
+impl Times {
+    /// The share of the time since `before` in which the host ran others, 0 to 1.
+    pub(crate) fn steal_since(&self, before: &Self) -> f64 {
+        let all = self.all.saturating_sub(before.all).max(1);
+        self.steal.saturating_sub(before.steal) as f64 / all as f64
+    }
+}
+
+/// Reads it.
+pub(crate) fn times() -> Result<Times> {
+    let text = fs::read_to_string("/proc/stat")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("cpu "));
+    let line = line.context("no processors")?;
+    // User, nice, system, idle, iowait, irq, softirq, steal; a guest's time after them is in the first two already.
+    let fields: Result<Vec<u64>, _> = line.split_whitespace().take(8).map(str::parse).collect();
+    let fields = fields?;
+    Ok(Times {
+        all: fields.iter().sum(),
+        steal: *fields.get(7).context("no steal")?,
+    })
+}
+
 /// Bytes of a process in memory.
 pub(crate) fn memory(pid: u32) -> Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status"))?;

@@ -15,6 +15,8 @@ pub(crate) struct Sample {
     pub(crate) p99_micros: f64,
     /// Processor time of the servers for an answer, in microseconds; 0 if it is not known.
     pub(crate) cpu_micros: f64,
+    /// The longest sync of a program that has nothing to do with the servers, meanwhile; 0 if there was none.
+    pub(crate) control_micros: f64,
 }
 
 /// What the script prints at the end.
@@ -121,5 +123,6 @@ pub(crate) async fn run(
         p50_micros: printed.p50,
         p99_micros: printed.p99,
         cpu_micros: 0.0,
+        control_micros: 0.0,
     })
 }
