@@ -1,4 +1,4 @@
-//! Names of headers that each request is searched for. As text they would be checked and hashed anew each time.
+//! Names of headers that each request is searched for, or its answer bears. As text they would be checked and hashed anew each time.
 
 use http::HeaderName;
 

@@ -100,7 +100,7 @@ impl Desk {
         if seat.retry_at.is_some() || seat.trail.must_sync() || is_late {
             return None;
         }
-        let mut batch = Batch::of(1);
+        let mut batch = Batch::of_one();
         let seq = seat.trail.chain(&mut batch, entry).ok()?;
         if !seat.trail.has_room(&batch) {
             return None;

@@ -55,10 +55,10 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// For so many records, with room for each.
-    pub(super) fn of(records: usize) -> Self {
+    /// With room for one record.
+    pub(super) fn of_one() -> Self {
         Self {
-            bytes: Vec::with_capacity(records * RECORD_BYTES),
+            bytes: Vec::with_capacity(RECORD_BYTES),
             link: None,
         }
     }
