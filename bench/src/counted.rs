@@ -88,7 +88,7 @@ impl Work {
 }
 
 fn envelopes(times: u64) -> Result<()> {
-    let binding = Binding::new(name()?, 1);
+    let binding = Binding::new(&name()?, 1);
     let plaintext = Plaintext::copy_from(PAYLOAD);
     for _ in 0..times {
         let dek = || Dek::copy_from(&[9; 32]);
@@ -172,7 +172,7 @@ async fn start_node(dir: &Path) -> Result<Arc<Node>> {
 async fn app(dir: &Path, node: Arc<Node>) -> Result<App> {
     let kms = Arc::new(LocalKms::random()?);
     let keyring = Arc::new(Keyring::new(kms, KeyringConfig::default()));
-    let binding = Binding::new(name()?, 1);
+    let binding = Binding::new(&name()?, 1);
     let key = keyring.data_key(&binding).await?;
     let sealed = strongroom_seal::seal(key, &binding, &Plaintext::copy_from(PAYLOAD))?;
     let create = Command::CreateSecret {

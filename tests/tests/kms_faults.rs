@@ -34,7 +34,7 @@ async fn adapter(max_retries: u32) -> AwsKms {
 }
 
 fn binding(name: &str, version: u64) -> Binding {
-    Binding::new(SecretName::parse(name).unwrap(), version)
+    Binding::new(&SecretName::parse(name).unwrap(), version)
 }
 
 /// moto lets disabled keys work and never throttles: what AWS answers comes from a stub.

@@ -22,7 +22,7 @@ fn data_key() -> DataKey {
 }
 
 pub(crate) fn benches(criterion: &mut Criterion) {
-    let binding = Binding::new(world::name(1), 1);
+    let binding = Binding::new(&world::name(1), 1);
     for (size, bytes) in SIZES {
         let plaintext = Plaintext::copy_from(&vec![b'x'; bytes]);
         let mut group = criterion.benchmark_group("envelope");

@@ -56,7 +56,7 @@ impl Kept {
         self.runtime.block_on(async {
             tokio::time::advance(SECOND).await;
             for n in made..made + EACH_SECOND {
-                let binding = Binding::new(world::name(n), 1);
+                let binding = Binding::new(&world::name(n), 1);
                 drop(keyring.data_key(&binding).await.unwrap());
             }
         });
@@ -65,7 +65,7 @@ impl Kept {
 
     /// One whose key is in the cache.
     fn sealed(&self) -> (Binding, SealedVersion) {
-        let binding = Binding::new(world::name(self.made), 1);
+        let binding = Binding::new(&world::name(self.made), 1);
         let key = self.runtime.block_on(self.keyring.data_key(&binding));
         let sealed = seal(key.unwrap(), &binding, &Plaintext::copy_from(b"x"));
         (binding, sealed.unwrap())

@@ -18,6 +18,7 @@ use std::{
     time::Duration,
 };
 
+use sha2::{Digest, Sha256};
 use strongroom_core::{KmsKeyId, WrappedDek};
 use tokio::time::Instant;
 
@@ -30,12 +31,23 @@ mod table;
 /// finds its key.
 const AT_ONCE: usize = 128;
 
-/// What a cached key is found by: a wrapped key is good under one binding alone, and a hit must not
-/// be more generous than KMS.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub(crate) struct CacheKey {
-    pub(crate) wrapped: WrappedDek,
-    pub(crate) binding: Binding,
+/// What a cached key is found by: the SHA-256 of the wrapped key and the binding. A wrapped key is good
+/// under one binding alone, and a hit must not be more generous than KMS.
+///
+/// A digest, and not what it is of: the cache then holds no second copy of the wrapped key, and a read
+/// has one place in memory less to wait for.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct CacheKey([u8; 32]);
+
+impl CacheKey {
+    pub(crate) fn new(wrapped: &WrappedDek, binding: &Binding) -> Self {
+        let digest = Sha256::new()
+            // The length, so that no two pairs have the same bytes.
+            .chain_update(wrapped.0.len().to_le_bytes())
+            .chain_update(&wrapped.0)
+            .chain_update(binding.aad());
+        Self(digest.finalize().into())
+    }
 }
 
 struct Entry {
@@ -58,12 +70,12 @@ pub(crate) struct DekCache {
     ttl: Duration,
     stale: Duration,
     capacity: usize,
-    entries: Table<Arc<CacheKey>, Entry>,
+    entries: Table<CacheKey, Entry>,
     /// Every key of `entries`, once, oldest first. All are kept equally long, so it is the order in
     /// which they go.
-    ages: BTreeMap<u64, Arc<CacheKey>>,
+    ages: BTreeMap<u64, CacheKey>,
     /// Every key of `entries`, once: the order in which they are looked at when it is full.
-    turns: BTreeMap<u64, Arc<CacheKey>>,
+    turns: BTreeMap<u64, CacheKey>,
     /// The last number given out in `ages` and `turns`.
     last: u64,
     /// KMS keys that were disabled when last asked.
@@ -120,7 +132,7 @@ impl DekCache {
         match reply {
             Ok(dek) => {
                 self.disabled.remove(key_id);
-                self.put(key.clone(), Arc::clone(dek))
+                self.put(*key, Arc::clone(dek))
             }
             Err(error) if error.is_retryable() => 0,
             Err(error) => {
@@ -144,9 +156,9 @@ impl DekCache {
         };
         self.remove(&key);
         self.last += 1;
-        let (key, place) = (Arc::new(key), self.last);
-        self.ages.insert(place, Arc::clone(&key));
-        self.turns.insert(place, Arc::clone(&key));
+        let place = self.last;
+        self.ages.insert(place, key);
+        self.turns.insert(place, key);
         let entry = Entry {
             dek,
             expires,
@@ -194,11 +206,10 @@ impl DekCache {
         let now = Instant::now();
         let mut taken = Vec::new();
         while taken.len() < AT_ONCE
-            && let Some((_, key)) = self.ages.first_key_value()
-            && let Some(entry) = self.entries.get(key)
+            && let Some((_, &key)) = self.ages.first_key_value()
+            && let Some(entry) = self.entries.get(&key)
             && entry.goes <= now
         {
-            let key = Arc::clone(key);
             taken.extend(self.remove(&key));
         }
         taken

@@ -56,7 +56,7 @@ fn seal_with_nonce(
     let ciphertext = aead::encrypt(
         key.dek().expose(),
         &nonce,
-        &binding.aad(),
+        binding.aad(),
         plaintext.expose(),
     )
     .map_err(|_| SealError::TooLarge)?;
@@ -87,7 +87,7 @@ pub fn open(dek: &Dek, binding: &Binding, sealed: &SealedVersion) -> Result<Plai
     aead::decrypt(
         dek.expose(),
         &sealed.nonce,
-        &binding.aad(),
+        binding.aad(),
         &sealed.ciphertext,
     )
     .map(Plaintext::new)
@@ -114,7 +114,7 @@ mod tests {
     }
 
     fn binding(name: &str, version: u64) -> Binding {
-        Binding::new(SecretName::parse(name).unwrap(), version)
+        Binding::new(&SecretName::parse(name).unwrap(), version)
     }
 
     fn sealed() -> SealedVersion {

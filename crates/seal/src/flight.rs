@@ -77,10 +77,10 @@ pub(crate) fn find(shelf: &Arc<Mutex<Shelf>>, key: &CacheKey) -> Found {
     }
     let (reply, waiting) = watch::channel(None);
     let waiting = Waiting(waiting);
-    inner.flights.insert(key.clone(), waiting.clone());
+    inner.flights.insert(*key, waiting.clone());
     let landing = Landing {
         shelf: Arc::clone(shelf),
-        key: key.clone(),
+        key: *key,
         reply,
         landed: false,
     };

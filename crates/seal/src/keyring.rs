@@ -86,10 +86,7 @@ impl Keyring {
             .line
             .ask(Operation::Generate, Duration::MAX, call)
             .await?;
-        let key = CacheKey {
-            wrapped: fresh.wrapped().clone(),
-            binding: binding.clone(),
-        };
+        let key = CacheKey::new(fresh.wrapped(), binding);
         self.note_own_key(fresh.key_id());
         let known = Ok(fresh.shared_dek());
         let mut shelf = flight::lock(&self.shelf);
@@ -120,10 +117,7 @@ impl Keyring {
             let asked = Box::pin(self.line.ask_with(ticket, within, unwrap));
             return asked.await.map(fresh);
         }
-        let key = CacheKey {
-            wrapped: sealed.wrapped_dek.clone(),
-            binding: binding.clone(),
-        };
+        let key = CacheKey::new(&sealed.wrapped_dek, binding);
         let waiting = match flight::find(&self.shelf, &key) {
             Found::Cached(dek) => {
                 counters.hits.fetch_add(1, Relaxed);

@@ -218,10 +218,8 @@ pub const PROBE_NAME: &str = "strongroom/probe";
 /// Never, unless [`PROBE_NAME`] stops being a name.
 pub fn probe_binding() -> Result<Binding, KmsError> {
     let refused = |_| KmsError::Malformed(Detail::new("the probe's name is refused"));
-    Ok(Binding::new(
-        SecretName::parse(PROBE_NAME).map_err(refused)?,
-        0,
-    ))
+    let name = SecretName::parse(PROBE_NAME).map_err(refused)?;
+    Ok(Binding::new(&name, 0))
 }
 
 /// Asks for one data key and unwraps it again.

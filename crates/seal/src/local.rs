@@ -259,7 +259,7 @@ fn wrap_with_nonce(
 }
 
 fn wrap_aad(header: &[u8], binding: &Binding) -> Vec<u8> {
-    [AAD_LABEL, header, &binding.aad()].concat()
+    [AAD_LABEL, header, binding.aad()].concat()
 }
 
 fn denied(why: &str) -> KmsError {

@@ -71,7 +71,7 @@ pub fn open_all(state: &State, settings: &Settings) -> Result<usize, RunError> {
                 let Material::Sealed(sealed) = &version.material else {
                     continue;
                 };
-                let binding = Binding::new(name.clone(), version.number);
+                let binding = Binding::new(name, version.number);
                 match opens(&keyring, &binding, sealed).await {
                     Ok(()) => opened += 1,
                     Err(why) => wrong.push(format!("{name}:{}: {why}", version.number)),

@@ -32,7 +32,7 @@ pub struct KmsCall {
 pub async fn kms_calls(settings: &Settings) -> Result<Vec<KmsCall>, RunError> {
     let (kms, _) = keyring::connect(settings).await?;
     let name = SecretName::parse(PROBE).map_err(|error| RunError::Failed(error.to_string()))?;
-    let binding = Binding::new(name, 1);
+    let binding = Binding::new(&name, 1);
     let generated = within(kms.generate(&binding)).await;
     let mut calls = vec![call(
         "kms:GenerateDataKey",

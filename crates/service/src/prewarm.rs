@@ -128,7 +128,7 @@ async fn warm(vault: &Arc<Vault>, name: SecretName) -> Warmed {
     }) else {
         return Warmed::Done;
     };
-    let binding = Binding::new(name.clone(), number);
+    let binding = Binding::new(&name, number);
     match vault.keyring.dek(&binding, sealed, WITHIN).await {
         Ok(_) => Warmed::Done,
         Err(error) if error.is_retryable() => Warmed::Later(name),

@@ -3,10 +3,7 @@
 //! A hash map that is full moves everything at once, and hashes all of it again. With a hundred thousand data keys that
 //! is some 80 ms, in which no read finds its key. Here each of several tables grows by itself, and keeps the hashes.
 
-use std::{
-    borrow::Borrow,
-    hash::{BuildHasher, Hash, RandomState},
-};
+use std::hash::{BuildHasher, Hash, RandomState};
 
 use hashbrown::HashTable;
 
@@ -39,23 +36,17 @@ impl<K: Hash + Eq, V> Table<K, V> {
         self.len
     }
 
-    pub(super) fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<&V>
-    where
-        K: Borrow<Q>,
-    {
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
         let hash = self.hashes.hash_one(key);
         let table = self.tables.get(place(hash))?;
-        let row = table.find(hash, |row| row.hash == hash && row.key.borrow() == key);
+        let row = table.find(hash, |row| row.hash == hash && row.key == *key);
         row.map(|row| &row.value)
     }
 
-    pub(super) fn get_mut<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
-    where
-        K: Borrow<Q>,
-    {
+    pub(super) fn get_mut(&mut self, key: &K) -> Option<&mut V> {
         let hash = self.hashes.hash_one(key);
         let table = self.tables.get_mut(place(hash))?;
-        let row = table.find_mut(hash, |row| row.hash == hash && row.key.borrow() == key);
+        let row = table.find_mut(hash, |row| row.hash == hash && row.key == *key);
         row.map(|row| &mut row.value)
     }
 
@@ -68,13 +59,10 @@ impl<K: Hash + Eq, V> Table<K, V> {
         }
     }
 
-    pub(super) fn remove<Q: Hash + Eq + ?Sized>(&mut self, key: &Q) -> Option<V>
-    where
-        K: Borrow<Q>,
-    {
+    pub(super) fn remove(&mut self, key: &K) -> Option<V> {
         let hash = self.hashes.hash_one(key);
         let table = self.tables.get_mut(place(hash))?;
-        let row = table.find_entry(hash, |row| row.hash == hash && row.key.borrow() == key);
+        let row = table.find_entry(hash, |row| row.hash == hash && row.key == *key);
         let (row, _) = row.ok()?.remove();
         self.len -= 1;
         Some(row.value)
@@ -95,7 +83,7 @@ fn place(hash: u64) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, sync::Arc};
+    use std::collections::HashMap;
 
     use proptest::prelude::*;
 
@@ -125,16 +113,16 @@ mod tests {
             for (at, step) in steps.into_iter().enumerate() {
                 match step {
                     Step::Put(key) => {
-                        prop_assert_eq!(table.remove(&key), map.remove(&Arc::new(key)));
-                        table.insert_new(Arc::new(key), at);
-                        map.insert(Arc::new(key), at);
+                        prop_assert_eq!(table.remove(&key), map.remove(&key));
+                        table.insert_new(key, at);
+                        map.insert(key, at);
                     }
                     Step::Take(key) => prop_assert_eq!(table.remove(&key), map.remove(&key)),
                     Step::Change(key) => {
                         if let Some(value) = table.get_mut(&key) {
                             *value += 1;
                         }
-                        map.entry(Arc::new(key)).and_modify(|value| *value += 1);
+                        map.entry(key).and_modify(|value| *value += 1);
                     }
                     Step::Clear => {
                         table.clear();

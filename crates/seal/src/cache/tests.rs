@@ -10,10 +10,7 @@ const STALE: Duration = Duration::from_secs(60);
 fn key(n: u64) -> CacheKey {
     let name = SecretName::parse("secret/a").unwrap();
     let wrapped = WrappedDek(n.to_be_bytes().to_vec().into());
-    CacheKey {
-        wrapped,
-        binding: Binding::new(name, 1),
-    }
+    CacheKey::new(&wrapped, &Binding::new(&name, 1))
 }
 
 fn dek() -> Arc<Dek> {
@@ -102,16 +99,27 @@ async fn off_keeps_nothing() {
 #[tokio::test(start_paused = true)]
 async fn another_binding_is_another_key() {
     let mut cache = DekCache::new(TTL, NONE, 3);
-    cache.put(key(1), dek());
-    let other = Binding::new(SecretName::parse("secret/b").unwrap(), 1);
-    assert!(
-        cache
-            .get(&CacheKey {
-                binding: other,
-                ..key(1)
-            })
-            .is_none()
-    );
+    let wrapped = WrappedDek(b"wrapped".to_vec().into());
+    let key = |name, version| {
+        let name = SecretName::parse(name).unwrap();
+        CacheKey::new(&wrapped, &Binding::new(&name, version))
+    };
+    cache.put(key("secret/a", 1), dek());
+    assert!(cache.get(&key("secret/a", 1)).is_some());
+    assert!(cache.get(&key("secret/b", 1)).is_none());
+    assert!(cache.get(&key("secret/a", 2)).is_none());
+}
+
+/// What ends the one and what begins the other cannot be shifted.
+#[test]
+fn a_key_is_of_the_wrapped_key_and_of_the_binding() {
+    let key = |wrapped: &'static [u8], name| {
+        let name = SecretName::parse(name).unwrap();
+        CacheKey::new(&WrappedDek(wrapped.into()), &Binding::new(&name, 1))
+    };
+    assert_eq!(key(b"w", "a/b"), key(b"w", "a/b"));
+    assert_ne!(key(b"w", "a/b"), key(b"v", "a/b"));
+    assert_ne!(key(b"wa", "a/b"), key(b"w", "aa/b"));
 }
 
 fn kms_key(name: &str) -> KmsKeyId {

@@ -76,7 +76,7 @@ async fn a_key_survives_its_text_and_a_rewrap_and_no_other_key() {
 async fn a_data_key_is_no_cluster_key() {
     let kms = LocalKms::parse(ZEROS).unwrap();
     let name = strongroom_core::SecretName::parse("strongroom/cluster-key").unwrap();
-    let secret = Binding::new(name, 1);
+    let secret = Binding::new(&name, 1);
     let data_key = kms.generate(&secret).await.unwrap();
     let (wrapped, key_id) = data_key.into_wrapped();
     let disguised = WrappedClusterKey::new(wrapped, key_id);

@@ -75,7 +75,7 @@ impl Kms for Slow {
 }
 
 fn binding(version: u64) -> Binding {
-    Binding::new(SecretName::parse("secret/a").unwrap(), version)
+    Binding::new(&SecretName::parse("secret/a").unwrap(), version)
 }
 
 fn keyring(kms: &Arc<Slow>, ttl_secs: u64) -> Arc<Keyring> {

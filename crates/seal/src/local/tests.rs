@@ -14,7 +14,7 @@ fn kms(fills: &[u8]) -> LocalKms {
 }
 
 fn binding(name: &str, version: u64) -> Binding {
-    Binding::new(SecretName::parse(name).unwrap(), version)
+    Binding::new(&SecretName::parse(name).unwrap(), version)
 }
 
 #[tokio::test]

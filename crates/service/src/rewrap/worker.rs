@@ -231,7 +231,7 @@ fn pending_items(state: &State, failed: &HashSet<(SecretName, u64)>) -> VecDeque
 }
 
 async fn rewrap_one(vault: &Vault, pass: &Pass, item: &Item) -> Moved {
-    let binding = Binding::new(item.name.clone(), item.version);
+    let binding = Binding::new(&item.name, item.version);
     let rewrapped = match vault
         .keyring
         .rewrap(&item.wrapped, &item.key_id, &binding)

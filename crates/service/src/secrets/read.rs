@@ -280,7 +280,7 @@ impl Vault {
         number: u64,
         sealed: &Arc<SealedVersion>,
     ) -> Result<Opened, VaultError> {
-        let binding = Binding::new(name.clone(), number);
+        let binding = Binding::new(name, number);
         let found = self.keyring.dek(&binding, sealed, context.left()).await?;
         let payload = self
             .stats

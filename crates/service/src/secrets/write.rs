@@ -298,7 +298,7 @@ impl Vault {
         number: u64,
         payload: &Plaintext,
     ) -> Result<SealedVersion, VaultError> {
-        let binding = Binding::new(name.clone(), number);
+        let binding = Binding::new(name, number);
         let data_key = in_time(context, self.keyring.data_key(&binding)).await?;
         self.stats
             .sealing(|| seal(data_key, &binding, payload))
