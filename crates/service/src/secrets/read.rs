@@ -125,13 +125,16 @@ impl Vault {
             // A batch must not keep a thread to itself.
             tokio::task::yield_now().await;
             // From the state that the batch has: a node that is behind asks the leader once.
-            let secret = state.secret(name);
-            if secret.is_some_and(|secret| secret.is_unsettled()) {
-                return self.read_secret(reader, name, None, gate).await;
-            }
-            let disclosed = self
-                .disclose_from(&state, &reader.context, name, None)
-                .await;
+            let disclosed = match state.secret(name) {
+                Some(secret) if secret.is_unsettled() => {
+                    return self.read_secret(reader, name, None, gate).await;
+                }
+                Some(secret) => {
+                    self.disclose_from(secret, &reader.context, name, None)
+                        .await
+                }
+                None => Err(VaultError::NotFound),
+            };
             self.disclosed(reader, name, disclosed).await
         });
         let mut found = Vec::with_capacity(names.len());
@@ -194,22 +197,24 @@ impl Vault {
         version: Option<u64>,
         gate: ReadGate,
     ) -> Result<(Disclosed, bool), VaultError> {
-        let state = match version {
-            None => self.settled_state(context, name, gate).await?,
-            Some(_) => self.state_for(context, &[name], version, gate).await?,
-        };
-        self.disclose_from(&state, context, name, version).await
+        let state = self.state_for(context, &[name], version, gate).await?;
+        let secret = state.secret(name).ok_or(VaultError::NotFound)?;
+        if version.is_some() || !secret.is_unsettled() {
+            return self.disclose_from(secret, context, name, version).await;
+        }
+        let state = Box::pin(self.settled_state(context, name, gate)).await?;
+        let secret = state.secret(name).ok_or(VaultError::NotFound)?;
+        self.disclose_from(secret, context, name, version).await
     }
 
-    /// The same from a state in which it is known which value works.
+    /// The same of a secret of which it is known which value works.
     async fn disclose_from(
         &self,
-        state: &State,
+        secret: &Secret,
         context: &RequestContext,
         name: &SecretName,
         version: Option<u64>,
     ) -> Result<(Disclosed, bool), VaultError> {
-        let secret = state.secret(name).ok_or(VaultError::NotFound)?;
         let version = find(secret, version).ok_or(VaultError::NotFound)?;
         let sealed = secret
             .disclosable(version, self.replica.clock())
