@@ -2,8 +2,6 @@
 
 use std::{ops::Bound, sync::Arc};
 
-use imbl::ordmap::DiffItem;
-
 use crate::{
     ClusterId, Effect, LogPosition, LogTime, MountName, RequestId, Role, RoleName, Secret,
     SecretName, SecretVersion, State, TokenFingerprint, TokenGrant, TokenName,
@@ -97,13 +95,10 @@ impl State {
         self.secrets.len()
     }
 
-    /// The secrets that differ between `older` and this state, gone ones included. Costs as much as
-    /// there are differences, since the two share what they have in common.
+    /// The secrets that differ between `older` and this state, gone ones included, in no order. Costs as
+    /// much as there are differences, since the two share what they have in common.
     pub fn changed_secrets<'a>(&'a self, older: &'a Self) -> impl Iterator<Item = &'a SecretName> {
-        older.secrets.diff(&self.secrets).map(|item| match item {
-            DiffItem::Add(name, _) | DiffItem::Remove(name, _) => name,
-            DiffItem::Update { new: (name, _), .. } => name,
-        })
+        older.secrets.changed(&self.secrets)
     }
 
     /// All secrets in order of name.

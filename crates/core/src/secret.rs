@@ -1,5 +1,6 @@
 //! A secret: its settings and its versions. Values are sealed; this module never sees one.
 
+mod map;
 mod settings;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{LogTime, SealedVersion, SecretName, TargetName};
 
+pub(crate) use map::SecretMap;
 pub use settings::{
     Generator, Kind, PASSWORD_FIELD, SecretSettings, SettingsChange, USERNAME_FIELD,
 };

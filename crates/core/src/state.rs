@@ -14,14 +14,13 @@ use imbl::{OrdMap, OrdSet};
 
 use crate::{
     Admission, Applied, Attempt, ClusterId, Command, Effect, LogPosition, LogTime, MountName,
-    NodeName, Rejection, Role, RoleName, Secret, SecretName, TokenFingerprint, TokenGrant,
-    TokenName,
+    NodeName, Rejection, Role, RoleName, SecretName, TokenFingerprint, TokenGrant, TokenName,
     command::MountSettings,
     name::DEFAULT_MOUNT,
     request::{Outcome, Outcomes},
     restore::Staged,
     rewrap::RewrapState,
-    secret::SettingsChange,
+    secret::{SecretMap, SettingsChange},
 };
 
 pub use tick::Deadline;
@@ -38,7 +37,7 @@ pub struct State {
     /// The newest format that every member has announced to decode; 0: the first.
     pub(crate) format: u8,
     pub(crate) mounts: OrdMap<MountName, MountSettings>,
-    pub(crate) secrets: OrdMap<SecretName, Arc<Secret>>,
+    pub(crate) secrets: SecretMap,
     pub(crate) roles: OrdMap<RoleName, Arc<Role>>,
     pub(crate) tokens: OrdMap<TokenName, Arc<TokenGrant>>,
     /// Whether a token with an admin role has ever existed: closes the bootstrap for good.

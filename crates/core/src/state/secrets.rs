@@ -19,7 +19,7 @@ impl State {
         sealed: Option<SealedVersion>,
     ) -> Result<Effect, Rejection> {
         let mount = self.mount_of(&name)?;
-        if self.secrets.contains_key(&name) {
+        if self.secrets.contains(&name) {
             return Err(Rejection::AlreadyExists);
         }
         check_material(&settings, sealed.as_ref())?;
