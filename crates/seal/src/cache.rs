@@ -23,7 +23,7 @@ use strongroom_core::{KmsKeyId, WrappedDek};
 use tokio::time::Instant;
 
 use crate::{Binding, Dek, KmsError};
-use table::Table;
+use table::{Table, Whereabouts};
 
 mod table;
 
@@ -71,11 +71,11 @@ pub(crate) struct DekCache {
     stale: Duration,
     capacity: usize,
     entries: Table<CacheKey, Entry>,
-    /// Every key of `entries`, once, oldest first. All are kept equally long, so it is the order in
-    /// which they go.
-    ages: BTreeMap<u64, CacheKey>,
-    /// Every key of `entries`, once: the order in which they are looked at when it is full.
-    turns: BTreeMap<u64, CacheKey>,
+    /// Every one of `entries`, once, oldest first, by where it is found. All are kept equally long, so it
+    /// is the order in which they go.
+    ages: BTreeMap<u64, Whereabouts>,
+    /// Every one of `entries`, once: the order in which they are looked at when it is full.
+    turns: BTreeMap<u64, Whereabouts>,
     /// The last number given out in `ages` and `turns`.
     last: u64,
     /// KMS keys that were disabled when last asked.
@@ -157,8 +157,6 @@ impl DekCache {
         self.remove(&key);
         self.last += 1;
         let place = self.last;
-        self.ages.insert(place, key);
-        self.turns.insert(place, key);
         let entry = Entry {
             dek,
             expires,
@@ -167,7 +165,9 @@ impl DekCache {
             age: place,
             turn: place,
         };
-        self.entries.insert_new(key, entry);
+        let at = self.entries.insert_new(key, entry);
+        self.ages.insert(place, at);
+        self.turns.insert(place, at);
         let mut evicted = 0;
         while self.entries.len() > self.capacity && self.evict_one() {
             evicted += 1;
@@ -178,16 +178,18 @@ impl DekCache {
     fn evict_one(&mut self) -> bool {
         let now = Instant::now();
         let mut spared = 0;
-        while let Some((_, key)) = self.turns.pop_first() {
-            match self.entries.get_mut(&key) {
-                Some(entry) if spared < AT_ONCE && entry.used && entry.expires > now => {
-                    spared += 1;
-                    self.last += 1;
-                    (entry.used, entry.turn) = (false, self.last);
-                    self.turns.insert(self.last, key);
-                }
-                _ => return self.remove(&key).is_some(),
+        while let Some((turn, at)) = self.turns.pop_first() {
+            let found = self.entries.find_mut(at, |entry| entry.turn == turn);
+            let Some((&key, entry)) = found else {
+                continue;
+            };
+            if spared == AT_ONCE || !entry.used || entry.expires <= now {
+                return self.remove(&key).is_some();
             }
+            spared += 1;
+            self.last += 1;
+            (entry.used, entry.turn) = (false, self.last);
+            self.turns.insert(self.last, at);
         }
         false
     }
@@ -206,8 +208,8 @@ impl DekCache {
         let now = Instant::now();
         let mut taken = Vec::new();
         while taken.len() < AT_ONCE
-            && let Some((_, &key)) = self.ages.first_key_value()
-            && let Some(entry) = self.entries.get(&key)
+            && let Some((&age, &at)) = self.ages.first_key_value()
+            && let Some((&key, entry)) = self.entries.find_mut(at, |entry| entry.age == age)
             && entry.goes <= now
         {
             taken.extend(self.remove(&key));

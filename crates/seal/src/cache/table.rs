@@ -17,6 +17,10 @@ pub(super) struct Table<K, V> {
     len: usize,
 }
 
+/// Where a key's row is found, among others: its hash. A quarter of a key, where many are remembered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Whereabouts(u64);
+
 struct Row<K, V> {
     hash: u64,
     key: K,
@@ -50,13 +54,25 @@ impl<K: Hash + Eq, V> Table<K, V> {
         row.map(|row| &mut row.value)
     }
 
-    /// Puts in a key that is not there.
-    pub(super) fn insert_new(&mut self, key: K, value: V) {
+    /// The row at `at` whose value is the one meant.
+    pub(super) fn find_mut(
+        &mut self,
+        Whereabouts(hash): Whereabouts,
+        is_meant: impl Fn(&V) -> bool,
+    ) -> Option<(&K, &mut V)> {
+        let table = self.tables.get_mut(place(hash))?;
+        let row = table.find_mut(hash, |row| row.hash == hash && is_meant(&row.value));
+        row.map(|row| (&row.key, &mut row.value))
+    }
+
+    /// Puts in a key that is not there. Returns where.
+    pub(super) fn insert_new(&mut self, key: K, value: V) -> Whereabouts {
         let hash = self.hashes.hash_one(&key);
         if let Some(table) = self.tables.get_mut(place(hash)) {
             table.insert_unique(hash, Row { hash, key, value }, |row| row.hash);
             self.len += 1;
         }
+        Whereabouts(hash)
     }
 
     pub(super) fn remove(&mut self, key: &K) -> Option<V> {
@@ -114,8 +130,11 @@ mod tests {
                 match step {
                     Step::Put(key) => {
                         prop_assert_eq!(table.remove(&key), map.remove(&key));
-                        table.insert_new(key, at);
+                        let found = table.insert_new(key, at);
                         map.insert(key, at);
+                        let row = table.find_mut(found, |value| *value == at);
+                        prop_assert_eq!(row.map(|(key, _)| *key), Some(key));
+                        prop_assert!(table.find_mut(found, |_| false).is_none());
                     }
                     Step::Take(key) => prop_assert_eq!(table.remove(&key), map.remove(&key)),
                     Step::Change(key) => {
