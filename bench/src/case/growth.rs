@@ -1,9 +1,16 @@
-//! How everything grows with the number of secrets.
+//! How everything grows with the number of secrets. It takes long enough for the machine to become another
+//! one meanwhile: a bare route beside the reads tells that from growth.
 
 use anyhow::Result;
 
-use super::{disk, in_turn, restart::restart};
-use crate::{budget::Figure, load, plan::Plan, subject::strongroom, usage};
+use super::{Taken, disk, in_turn, pair, rate, ratio, restart::restart};
+use crate::{
+    budget::Figure,
+    load,
+    plan::Plan,
+    subject::{ceiling::Ceiling, strongroom},
+    usage,
+};
 
 const STEPS: [u64; 4] = [1_000, 10_000, 100_000, 1_000_000];
 
@@ -21,29 +28,24 @@ pub(super) async fn run(plan: &Plan) -> Result<Vec<Figure>> {
         let node = &cluster.nodes[0];
         let memory = usage::memory(node.pid())? as f64 / (1024.0 * 1024.0);
         load::read(&node.api(), "bench", secrets).await?;
+        let ceiling = Ceiling::start(&node.api(), "/v1/secrets/bench/0").await?;
         let subjects = [
             strongroom::read_any(&cluster, 0, secrets),
+            ceiling.read_any(secrets),
             strongroom::update(&cluster, 0),
         ];
         let taken = in_turn(plan, &subjects, 64).await?;
         let store = disk::of_store(&node.data_dir)?;
-        let rate = |place: usize| {
-            taken
-                .get(place)
-                .into_iter()
-                .flat_map(|taken| &taken.samples)
-        };
+        let to_ceiling = format!("{secrets} secrets: reads to a bare route");
+        figures.push(ratio(&to_ceiling, pair(&taken)?, rate));
+        let whats = ["reads", "reads, bare route", "updates"];
+        figures.extend(
+            whats
+                .iter()
+                .zip(&taken)
+                .map(|(what, taken)| rates(secrets, what, taken)),
+        );
         figures.extend([
-            Figure::of(
-                format!("{secrets} secrets: reads"),
-                "/s",
-                rate(0).map(|s| s.rate),
-            ),
-            Figure::of(
-                format!("{secrets} secrets: updates"),
-                "/s",
-                rate(1).map(|s| s.rate),
-            ),
             Figure::of(
                 format!("{secrets} secrets: memory once ready"),
                 "MiB",
@@ -58,4 +60,12 @@ pub(super) async fn run(plan: &Plan) -> Result<Vec<Figure>> {
         ]);
     }
     Ok(figures)
+}
+
+fn rates(secrets: u64, what: &str, taken: &Taken) -> Figure {
+    Figure::of(
+        format!("{secrets} secrets: {what}"),
+        "/s",
+        taken.samples.iter().map(rate),
+    )
 }
