@@ -34,8 +34,8 @@ const AT_ONCE: usize = 128;
 /// What a cached key is found by: the SHA-256 of the wrapped key and the binding. A wrapped key is good
 /// under one binding alone, and a hit must not be more generous than KMS.
 ///
-/// A digest, and not what it is of: the cache then holds no second copy of the wrapped key, and a read
-/// has one place in memory less to wait for.
+/// A digest, and not what it is of: it stands in the table itself, and a read that has the wrapped key need
+/// not wait for another place in memory to compare it with.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub(crate) struct CacheKey([u8; 32]);
 

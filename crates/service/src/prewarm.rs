@@ -104,13 +104,7 @@ async fn names_once_ready(weak: &Weak<Vault>) -> Option<VecDeque<SecretName>> {
                     "the data key cache has no room for all secrets: VAULT_DEK_CACHE_ENTRIES"
                 );
             }
-            return Some(
-                state
-                    .secrets()
-                    .take(room)
-                    .map(|(name, _)| name.clone())
-                    .collect(),
-            );
+            return Some(state.secret_names().take(room).cloned().collect());
         }
         drop(vault);
         tokio::time::sleep(GLANCE).await;

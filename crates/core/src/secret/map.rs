@@ -15,12 +15,12 @@ use crate::SecretName;
 ///
 /// A search in order of name has to look at another name at each step, of which there are some seventeen
 /// among a hundred thousand secrets, each somewhere else in memory. So a secret is found in order of its
-/// name's hash, which stands in the tree itself, and one name is looked at, at the end. The order of names
+/// name's hash, which stands in the tree itself, and one name is looked at, at the end, mostly. The order of names
 /// is kept beside it, for lists; what changes a secret leaves it alone.
 #[derive(Clone, PartialEq, Debug, Default)]
 pub(crate) struct SecretMap {
     found: OrdMap<Place, Arc<Secret>>,
-    /// The names of `found`, once each.
+    /// The names of `found`, once each, and the same allocations.
     names: OrdSet<SecretName>,
 }
 
@@ -61,11 +61,14 @@ impl SecretMap {
 
     /// Returns what was there under this name.
     pub(crate) fn insert(&mut self, name: SecretName, secret: Arc<Secret>) -> Option<Arc<Secret>> {
-        let replaced = self.found.insert(Place::of(&name), secret);
-        if replaced.is_none() {
-            self.names.insert(name);
+        // The name that is there stays: the map would take the new one, which is a second allocation for
+        // as long as the secret lives.
+        if let Some(there) = self.get_mut(&name) {
+            return Some(std::mem::replace(there, secret));
         }
-        replaced
+        self.found.insert(Place::of(&name), secret);
+        self.names.insert(name);
+        None
     }
 
     pub(crate) fn remove(&mut self, name: &SecretName) -> Option<Arc<Secret>> {
@@ -91,8 +94,17 @@ impl SecretMap {
         &self,
         range: impl RangeBounds<SecretName>,
     ) -> impl Iterator<Item = (&SecretName, &Arc<Secret>)> {
-        let names = self.names.range(range);
+        debug_assert_eq!(self.names.len(), self.found.len());
+        let names = self.names_in(range);
         names.filter_map(|name| self.get(name).map(|secret| (name, secret)))
+    }
+
+    /// The same without the secrets, which it need not look for.
+    pub(crate) fn names_in(
+        &self,
+        range: impl RangeBounds<SecretName>,
+    ) -> impl Iterator<Item = &SecretName> {
+        self.names.range(range)
     }
 
     /// The names whose secrets are not the same in `newer`, those that are in one of the two alone
@@ -117,7 +129,7 @@ impl FromIterator<(SecretName, Arc<Secret>)> for SecretMap {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::{collections::BTreeMap, ops::Bound};
 
     use proptest::prelude::*;
 
@@ -191,6 +203,14 @@ mod tests {
             prop_assert_eq!((map.len(), map.is_empty()), (model.len(), model.is_empty()));
             prop_assert!(map.iter().eq(model.iter()));
             prop_assert!(map.range(name(first)..).eq(model.range(name(first)..)));
+            let beyond = (Bound::Excluded(name(first)), Bound::Unbounded);
+            prop_assert!(map.range(beyond.clone()).eq(model.range(beyond.clone())));
+            prop_assert!(map.names_in(beyond.clone()).eq(model.range(beyond).map(|(name, _)| name)));
+            let twice = map.names.iter().filter(|name| {
+                let (place, _) = map.found.get_key_value(&Place::of(name)).unwrap();
+                !std::ptr::eq(place.name.as_str(), name.as_str())
+            });
+            prop_assert_eq!(twice.count(), 0, "a name has one allocation");
             for n in 0..=u8::MAX {
                 prop_assert_eq!(map.get(&name(n)), model.get(&name(n)));
                 prop_assert_eq!(map.contains(&name(n)), model.contains_key(&name(n)));

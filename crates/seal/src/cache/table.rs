@@ -157,6 +157,25 @@ mod tests {
     }
 
     #[test]
+    fn rows_of_one_hash_are_told_apart() {
+        let mut table = Table::new();
+        let at = table.insert_new("a", 1);
+        let same = |key, value| Row {
+            hash: at.0,
+            key,
+            value,
+        };
+        for (key, value) in [("b", 2), ("c", 3)] {
+            table.tables[place(at.0)].insert_unique(at.0, same(key, value), |row| row.hash);
+        }
+        for (key, value) in [("a", 1), ("b", 2), ("c", 3)] {
+            let found = table.find_mut(at, |there| *there == value);
+            assert_eq!(found.map(|(key, _)| *key), Some(key));
+        }
+        assert!(table.find_mut(at, |there| *there == 4).is_none());
+    }
+
+    #[test]
     fn all_tables_are_used_alike() {
         let mut table = Table::new();
         for key in 0..64_000_u64 {

@@ -1,3 +1,6 @@
+use std::collections::HashMap;
+
+use proptest::prelude::*;
 use strongroom_core::SecretName;
 
 use super::*;
@@ -215,4 +218,97 @@ async fn where_all_are_used_one_goes_all_the_same_and_before_long() {
     assert!(cache.get(&key(spared)).is_none());
     assert!(cache.get(&key(spared - 1)).is_some() && cache.get(&key(spared + 1)).is_some());
     assert_eq!(counts(&cache), [many; 3]);
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Put(u64),
+    Refuse(u64),
+    Get(u64),
+    Wait(u64),
+    Sweep,
+    Clear,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0u64..8).prop_map(Step::Put),
+        1 => (0u64..8).prop_map(Step::Refuse),
+        4 => (0u64..8).prop_map(Step::Get),
+        2 => (1u64..TTL.as_secs()).prop_map(Step::Wait),
+        2 => Just(Step::Sweep),
+        1 => Just(Step::Clear),
+    ]
+}
+
+/// Takes the steps, and says what is wrong after one, if anything is. A key may be missing from the cache,
+/// since it may have been in the way of another; what is there is the newest, and in its time.
+async fn misstep(steps: &[Step]) -> Option<String> {
+    const CAPACITY: usize = 5;
+    let mut cache = DekCache::new(TTL, STALE, CAPACITY);
+    let mut newest: HashMap<u64, (Arc<Dek>, Instant)> = HashMap::new();
+    for step in steps {
+        match *step {
+            Step::Put(n) => {
+                let dek = dek();
+                newest.insert(n, (Arc::clone(&dek), Instant::now()));
+                cache.put(key(n), dek);
+            }
+            Step::Refuse(n) => {
+                newest.remove(&n);
+                let denied = Err(KmsError::Denied(Detail::new("why")));
+                cache.learn(&key(n), &kms_key("k"), &denied);
+            }
+            Step::Get(n) => {
+                cache.get(&key(n));
+            }
+            Step::Wait(secs) => tokio::time::advance(Duration::from_secs(secs)).await,
+            Step::Sweep => {
+                sweep(&mut cache);
+                newest.retain(|_, (_, since)| since.elapsed() < TTL + STALE);
+                if cache.len() > newest.len() {
+                    return Some(format!("{step:?} left what is past its time"));
+                }
+            }
+            Step::Clear => {
+                cache.clear();
+                newest.clear();
+            }
+        }
+        if counts(&cache) != [cache.len(); 3] || cache.len() > CAPACITY {
+            return Some(format!("{step:?}: {:?}", counts(&cache)));
+        }
+        for n in 0..8 {
+            let right = |found: &Arc<Dek>, within| {
+                let known = newest.get(&n);
+                known
+                    .is_some_and(|(dek, since)| Arc::ptr_eq(dek, found) && since.elapsed() < within)
+            };
+            let stale = cache.get_stale(&key(n), &kms_key("k"));
+            let fresh = cache
+                .entries
+                .get(&key(n))
+                .filter(|entry| entry.expires > Instant::now());
+            let wrong = fresh.is_some_and(|entry| !right(&entry.dek, TTL))
+                || stale.is_some_and(|dek| !right(&dek, TTL + STALE));
+            if wrong {
+                return Some(format!("{step:?}: the wrong key for {n}"));
+            }
+        }
+    }
+    None
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_it_keeps_to_its_times_and_its_orders(
+        steps in proptest::collection::vec(step(), 0..120),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        prop_assert_eq!(runtime.block_on(misstep(&steps)), None);
+    }
 }

@@ -165,7 +165,7 @@ impl Vault {
         verified.map(|(verified, _)| verified)
     }
 
-    /// A state in which it is known which value of the secret works at its target.
+    /// Waits until it is known which value of the secret works at its target, for a state in which it is.
     async fn settled_state(
         &self,
         context: &RequestContext,
@@ -173,18 +173,16 @@ impl Vault {
         gate: ReadGate,
     ) -> Result<Arc<State>, VaultError> {
         let settled = |secret: Option<&Secret>| !secret.is_some_and(Secret::is_unsettled);
-        let mut until = None;
+        let until = Instant::now() + context.left().min(SETTLES_WITHIN);
         loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let changed = self.wait_for_change(name, settled, left);
+            if left.is_zero() || !changed.await? {
+                return Err(VaultError::RotationPending);
+            }
             let state = self.state_for(context, &[name], None, gate).await?;
             if settled(state.secret(name).map(Arc::as_ref)) {
                 return Ok(state);
-            }
-            let within = context.left().min(SETTLES_WITHIN);
-            let until = *until.get_or_insert_with(|| Instant::now() + within);
-            let left = until.saturating_duration_since(Instant::now());
-            let changed = Box::pin(self.wait_for_change(name, settled, left));
-            if left.is_zero() || !changed.await? {
-                return Err(VaultError::RotationPending);
             }
         }
     }
@@ -197,10 +195,12 @@ impl Vault {
         version: Option<u64>,
         gate: ReadGate,
     ) -> Result<(Disclosed, bool), VaultError> {
-        let state = self.state_for(context, &[name], version, gate).await?;
-        let secret = state.secret(name).ok_or(VaultError::NotFound)?;
-        if version.is_some() || !secret.is_unsettled() {
-            return self.disclose_from(secret, context, name, version).await;
+        {
+            let state = self.state_for(context, &[name], version, gate).await?;
+            let secret = state.secret(name).ok_or(VaultError::NotFound)?;
+            if version.is_some() || !secret.is_unsettled() {
+                return self.disclose_from(secret, context, name, version).await;
+            }
         }
         let state = Box::pin(self.settled_state(context, name, gate)).await?;
         let secret = state.secret(name).ok_or(VaultError::NotFound)?;
