@@ -95,8 +95,8 @@ impl State {
         self.secrets.len()
     }
 
-    /// The secrets that differ between `older` and this state, gone ones included, in no order. Costs as
-    /// much as there are differences, since the two share what they have in common.
+    /// The secrets that differ between `older` and this state, gone ones included; in no order, and some
+    /// maybe twice. Costs as much as there are differences, since the two share what they have in common.
     pub fn changed_secrets<'a>(&'a self, older: &'a Self) -> impl Iterator<Item = &'a SecretName> {
         older.secrets.changed(&self.secrets)
     }

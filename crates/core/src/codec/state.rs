@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     Material, Pending, Role, Secret, SecretName, SecretVersion, State, TokenGrant,
-    request::Outcome, restore::Staged, rewrap::RewrapState,
+    request::Outcome, restore::Staged, rewrap::RewrapState, secret::SecretMap,
 };
 
 /// Encodes a state as a stream of records.
@@ -104,6 +104,7 @@ fn encode_records(state: &State, with_log: bool) -> impl Iterator<Item = Vec<u8>
 pub struct StateDecoder {
     state: State,
     open: Option<(SecretName, Secret)>,
+    secrets: Vec<(SecretName, Arc<Secret>)>,
     begun: bool,
     rewrap_seen: bool,
     forgotten_seen: bool,
@@ -233,7 +234,11 @@ impl StateDecoder {
                     return Err(DecodeError::Malformed);
                 }
             }
-            Record::End => self.ended = true,
+            Record::End => {
+                let secrets = std::mem::take(&mut self.secrets);
+                self.state.secrets = SecretMap::of(secrets).ok_or(DecodeError::Malformed)?;
+                self.ended = true;
+            }
             Record::Rewrap(rewrap) => {
                 if std::mem::replace(&mut self.rewrap_seen, true) {
                     return Err(DecodeError::Malformed);
@@ -291,7 +296,7 @@ impl StateDecoder {
                 self.state.note_grace(&name, &secret, version);
             }
             self.state.note_rotation(&name, &secret);
-            fresh(self.state.secrets.insert(name, Arc::new(secret)))?;
+            self.secrets.push((name, Arc::new(secret)));
         }
         Ok(())
     }
