@@ -195,7 +195,8 @@ impl Reader {
         self.bytes
     }
 
-    /// The state that was backed up, when everything has come.
+    /// The state that was backed up, when everything has come. It takes as long as
+    /// [`StateDecoder::finish`]: not for a thread that has others to serve.
     ///
     /// # Errors
     /// [`BackupError::CutShort`], or [`BackupError::Damaged`] if the checksum does not fit.

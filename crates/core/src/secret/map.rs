@@ -25,11 +25,11 @@ pub(crate) struct SecretMap {
     names: OrdSet<SecretName>,
 }
 
-/// Where a secret is found: one of as many places as there are names of one hash, which is one, unless
-/// somebody has spent years on it, who then has gained a few more steps for the names found.
+/// Where a secret is found: one of as many places as there are names of one hash. That is one, unless
+/// somebody has searched for such names, who has made those slower to find by a step each.
 ///
-/// It holds no reference to a name: a change copies the nodes on its way, and a reference in each place would
-/// have to be counted.
+/// It holds no reference to a name: a change copies the nodes on its way, and what they refer to has to be
+/// counted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 struct Place {
     hash: u64,
@@ -37,12 +37,12 @@ struct Place {
 }
 
 impl Place {
-    /// The first place for a name. The hash may be another in another build: it is never written, sent or
-    /// shown, and no order that can be seen depends on it.
+    /// The first place for a name. The hash may be another in another build: it is never written or sent, and
+    /// no order that can be seen depends on it.
     fn first(name: &SecretName) -> Self {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
-        // This crate's own tests know few hashes, so that all of them meet names that share one.
+        // The tests in this crate's sources know few hashes, so that they meet names that share one.
         let few = if cfg!(test) { 7 } else { u64::MAX };
         Self {
             hash: hasher.finish() & few,

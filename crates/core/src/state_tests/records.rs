@@ -207,6 +207,19 @@ fn a_stream_that_is_cut_doubled_or_out_of_order_is_refused() {
     let mut swapped = whole.clone();
     swapped.swap(10, 11);
     assert_eq!(decode(&swapped), Err(DecodeError::Malformed));
+    // A whole secret twice.
+    let first = whole
+        .iter()
+        .position(|record| kind(record) == "secret")
+        .unwrap();
+    let versions = whole[first + 1..]
+        .iter()
+        .take_while(|record| kind(record) == "version");
+    let mut twice = whole.clone();
+    for record in whole[first..=first + versions.count()].iter().rev() {
+        twice.insert(first, record.clone());
+    }
+    assert_eq!(decode(&twice), Err(DecodeError::Malformed));
     let mut early = whole.clone();
     early.swap(8, 10);
     assert_eq!(decode(&early), Err(DecodeError::Incomplete));

@@ -120,7 +120,8 @@ async fn receive(mut body: Body) -> Result<State, VaultError> {
             return Err(VaultError::TooLarge("the backup is over 1 GiB"));
         }
     }
-    reader.finish().map_err(refused)
+    let whole = tokio::task::spawn_blocking(move || reader.finish()).await;
+    whole.map_err(|_| VaultError::Internal)?.map_err(refused)
 }
 
 fn refused(error: BackupError) -> VaultError {

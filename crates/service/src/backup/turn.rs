@@ -159,7 +159,8 @@ async fn read_again(store: &dyn BackupStore, file: &str) -> Result<State, TurnEr
             return Err(TurnError::TooLarge);
         }
     }
-    Ok(reader.finish()?)
+    let whole = tokio::task::spawn_blocking(move || reader.finish()).await;
+    Ok(whole.map_err(|_| TurnError::BrokeOff)??)
 }
 
 /// Nothing leaves this node, sealed as it is, without a record of it before.
