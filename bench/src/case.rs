@@ -49,7 +49,7 @@ pub(crate) const ALL: &[Case] = cases! {
     "restart"  "ready after a restart, and memory, with 100,000 secrets"          restart::run;
     "disk"     "what 1,000,000 updates of 1,000 secrets leave on the disk"        disk::run;
     "failover" "kill -9 of the leader to the next accepted write, beside etcd"    failover::run;
-    "growth"   "from 1,000 to 1,000,000 secrets, reads beside a bare route"                               growth::run;
+    "growth"   "from 1,000 to 1,000,000 secrets, reads beside a bare route"          growth::run;
 };
 
 /// Those of these names; all if there are none.

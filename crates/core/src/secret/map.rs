@@ -82,22 +82,18 @@ impl SecretMap {
     }
 
     pub(crate) fn get(&self, name: &SecretName) -> Option<&Arc<Secret>> {
+        self.find(name).map(|(_, secret)| secret)
+    }
+
+    fn find(&self, name: &SecretName) -> Option<(Place, &Arc<Secret>)> {
         let mut place = Place::first(name);
         loop {
             let (there, secret) = self.found.get(&place)?;
             if there == name {
-                return Some(secret);
+                return Some((place, secret));
             }
             place = place.next();
         }
-    }
-
-    fn place_of(&self, name: &SecretName) -> Option<Place> {
-        let mut place = Place::first(name);
-        while self.found.get(&place)?.0 != *name {
-            place = place.next();
-        }
-        Some(place)
     }
 
     /// The first of a hash's places that is free.
@@ -109,7 +105,7 @@ impl SecretMap {
     }
 
     pub(crate) fn get_mut(&mut self, name: &SecretName) -> Option<&mut Arc<Secret>> {
-        let place = self.place_of(name)?;
+        let (place, _) = self.find(name)?;
         self.found.get_mut(&place).map(|(_, secret)| secret)
     }
 
@@ -130,7 +126,7 @@ impl SecretMap {
     }
 
     pub(crate) fn remove(&mut self, name: &SecretName) -> Option<Arc<Secret>> {
-        let place = self.place_of(name)?;
+        let (place, _) = self.find(name)?;
         let (_, removed) = self.found.remove(&place)?;
         self.names.remove(name);
         // The last one takes its place, if it was not that itself.
@@ -289,7 +285,7 @@ mod tests {
             prop_assert!(map.range(beyond.clone()).eq(model.range(beyond.clone())));
             prop_assert!(map.names_in(beyond.clone()).eq(model.range(beyond).map(|(name, _)| name)));
             let twice = map.names.iter().filter(|name| {
-                let (there, _) = &map.found[&map.place_of(name).unwrap()];
+                let (there, _) = &map.found[&map.find(name).unwrap().0];
                 !std::ptr::eq(there.as_str(), name.as_str())
             });
             prop_assert_eq!(twice.count(), 0, "a name has one allocation");
