@@ -35,8 +35,7 @@ pub(super) async fn run(_plan: &Plan) -> Result<Vec<Figure>> {
     let node = &cluster.nodes[0];
     let used = of_store(&node.data_dir)?;
     // What a backup holds: every version that is kept, sealed.
-    let live = admin.try_send("GET", "/v1/backup", &[], None).await?;
-    let live = live.text.len() as f64 / MIB;
+    let live = strongroom_tests::backup::take(&admin).await.len() as f64 / MIB;
     let trail = usage::disk(&node.data_dir.join("audit"))? as f64 / MIB;
     eprintln!(
         "   {used:.1} MiB for {live:.1} MiB of live data; the audit trail has {trail:.1} MiB"

@@ -71,6 +71,7 @@ pub(super) async fn run(plan: &Plan) -> Result<Vec<Figure>> {
         .held_to(Budget::at_most(3.0, 1.0)),
         Figure::of("memory once ready", "MiB", memory),
         Figure::of("memory with those, each read once", "MiB", after_reads)
-            .held_to(Budget::at_most(350.0, 200.0)),
+            // The budgets of 350 MB and 200 MB.
+            .held_to(Budget::at_most(350e6 / MIB, 200e6 / MIB)),
     ])
 }
